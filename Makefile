@@ -1,0 +1,72 @@
+# Everything starts here: `make demo` on a fresh clone installs what it needs and runs the demo.
+#
+# The environment lives in .venv, made with the Python that PYTHON names; stamp files in it remember
+# what is installed, so a second call goes straight to work. Nothing is written outside the clone.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+SHELL := bash
+VENV := .venv
+BIN := $(VENV)/bin
+
+# No cache and no bytecode: half the time of an installation goes into compiling modules that
+# nobody imports; Python compiles the others when it first meets them.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-cache-dir --no-compile \
+	--constraint constraints.txt $(PIP_ARGS)
+QUIETER := { grep --line-buffered -v '^Requirement already satisfied' || true; }
+
+# Prefect, Dask and Matplotlib keep their files inside the clone, and nothing phones home.
+export DO_NOT_TRACK ?= 1
+export PREFECT_HOME ?= $(CURDIR)/.prefect
+export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
+export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
+export DASK_CONFIG ?= $(CURDIR)/.cache/dask
+export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench-features clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@echo "  PYTHON=python3.12 names another Python (3.11 or later), PIP_ARGS goes to pip,"
+	@echo "  PYTEST_ARGS to pytest. The first call downloads about 450 MB with a CPU build of torch."
+
+setup: $(VENV)/.dev ## Install the runtime and the development tools into .venv
+
+demo: $(VENV)/.runtime ## Run the screening demo on real records, from data to ranked candidates
+	$(BIN)/irnet demo
+
+test: $(VENV)/.dev ## Run the fast tests
+	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Check style, formatting, types and the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy irnet_core featurizers
+	$(BIN)/lint-imports
+
+bench-features: $(VENV)/.dev ## Compare the featurizers with matminer, in one run
+	$(BIN)/python benchmarks/features.py
+
+clean: ## Remove .venv, caches and Prefect's files; data/ stays
+	rm -rf $(VENV) .cache .prefect build *.egg-info
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is the last thing a new environment gets: without it, an interrupted one is made again.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit("irnet needs Python 3.11 or later; name one, for example \
+	make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing the runtime into $(VENV): one to two minutes on a fast connection."
+	@set -o pipefail; $(PIP) --editable . | $(QUIETER)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "Installing the development tools into $(VENV): about a minute."
+	@set -o pipefail; $(PIP) --editable '.[dev]' | $(QUIETER)
+	@touch $@
