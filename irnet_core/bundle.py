@@ -1,0 +1,259 @@
+"""A trained model as two files: ``weights.safetensors`` and ``card.json``. No pickle.
+
+A bundle is untrusted input: the card is validated field by field, and the weights must be exactly
+the tensors that the card's network has, by name, shape and type.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from irnet_core.errors import FeatureSchemaError, ModelError, NotationError
+from irnet_core.networks import Network
+from irnet_core.scaling import Scaler
+from irnet_core.schema import FeatureSchema
+
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+FORMAT = 1
+MAX_CARD_BYTES = 4 * 2**20
+MAX_WEIGHTS_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is, what it was trained on and how well it did.
+
+    Attributes
+    ----------
+    name : str
+    network : str
+        Full notation.
+    target, unit : str
+        Column it predicts and its unit.
+    inputs : list of dict
+        Feature blocks in order: ``name``, ``hash``, ``columns`` (their number).
+    recipe : dict
+    seed, epochs, best_epoch : int
+    data : dict
+        Ids and digests of snapshot and features, rows, source, licence, citation.
+    split : dict
+    metrics : dict
+        Validation metrics in ``unit``.
+    history : list of dict
+        Validation error during training.
+    versions : dict
+    created : str
+        Date and time, UTC. The only field that does not enter the model's digest.
+    """
+
+    name: str
+    network: str
+    target: str
+    unit: str
+    inputs: list[dict[str, Any]]
+    recipe: dict[str, Any]
+    seed: int
+    epochs: int
+    best_epoch: int
+    data: dict[str, Any]
+    split: dict[str, Any]
+    metrics: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    format: int = FORMAT
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of input columns."""
+        return sum(int(block["columns"]) for block in self.inputs)
+
+    def to_json(self) -> str:
+        """Indented JSON with sorted keys."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    def digest(self) -> str:
+        """SHA-256 over everything but the date."""
+        fields = {key: value for key, value in asdict(self).items() if key != "created"}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A network with its scalers and card."""
+
+    card: Card
+    network: Network
+    inputs: Scaler
+    target: Scaler
+
+    def check_inputs(self, schemas: list[FeatureSchema]) -> None:
+        """Make sure that features were made by the definitions the model was trained on.
+
+        Raises
+        ------
+        FeatureSchemaError
+            Naming the first block that differs.
+        """
+        here = {schema.name: schema.hash for schema in schemas}
+        for block in self.card.inputs:
+            name, trained = block["name"], block["hash"]
+            if here.get(name) != trained:
+                raise FeatureSchemaError(
+                    f"model {self.card.name!r} was trained on {name} features of schema {trained}, "
+                    f"but these are of schema {here.get(name, '(none)')}: train the model anew, or "
+                    "use the version of the package it was trained with"
+                )
+
+
+def versions() -> dict[str, str]:
+    """Versions that a trained model depends on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "safetensors": safetensors.__version__,
+    }
+
+
+def pack(bundle: Bundle) -> dict[str, bytes]:
+    """Files of a bundle, by name."""
+    tensors = {f"network.{k}": v for k, v in bundle.network.state_dict().items()}
+    tensors |= _scaler_tensors(bundle)
+    data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return {WEIGHTS: safetensors.torch.save(data), CARD: bundle.card.to_json().encode()}
+
+
+def _scaler_tensors(bundle: Bundle) -> dict[str, Tensor]:
+    return {
+        "inputs.center": bundle.inputs.center,
+        "inputs.scale": bundle.inputs.scale,
+        "target.center": bundle.target.center,
+        "target.scale": bundle.target.scale,
+    }
+
+
+def read(folder: str | Path) -> Bundle:
+    """Bundle in a local folder.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing, too large or damaged.
+    """
+    files = {}
+    for name, limit in ((CARD, MAX_CARD_BYTES), (WEIGHTS, MAX_WEIGHTS_BYTES)):
+        path = Path(folder) / name
+        if not path.is_file():
+            raise ModelError(f"{folder} is no model: it has no {name}")
+        if path.stat().st_size > limit:
+            raise ModelError(f"{path} is larger than {limit} bytes and is not read")
+        files[name] = path.read_bytes()
+    return unpack(files, str(folder))
+
+
+def digest(folder: str | Path) -> str:
+    """Identity of a bundle in a folder: 16 hexadecimal digits over its card and weights."""
+    sums = (hashlib.sha256((Path(folder) / name).read_bytes()) for name in (CARD, WEIGHTS))
+    return hashlib.sha256(b"".join(sum_.digest() for sum_ in sums)).hexdigest()[:16]
+
+
+def unpack(files: dict[str, bytes], where: str) -> Bundle:
+    """Bundle from its files; ``where`` names them in errors."""
+    card = _card(files[CARD], where)
+    try:
+        with torch.device("meta"):
+            expected = Network(card.network, card.n_inputs)
+    except NotationError as error:
+        raise ModelError(f"{where}/{CARD}: {error}") from error
+    try:
+        tensors = safetensors.torch.load(files[WEIGHTS])
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"{where}/{WEIGHTS} is damaged: {error}") from error
+
+    shapes = {f"network.{k}": (tuple(v.shape), v.dtype) for k, v in expected.state_dict().items()}
+    shapes |= {f"inputs.{k}": ((card.n_inputs,), torch.float32) for k in ("center", "scale")}
+    shapes |= {f"target.{k}": ((1,), torch.float32) for k in ("center", "scale")}
+    found = {k: (tuple(v.shape), v.dtype) for k, v in tensors.items()}
+    if found != shapes:
+        wrong = sorted(k for k in shapes.keys() | found.keys() if shapes.get(k) != found.get(k))
+        raise ModelError(
+            f"{where}/{WEIGHTS} does not hold the network of its card: tensor {wrong[0]!r} is "
+            f"{found.get(wrong[0], 'missing')}, not {shapes.get(wrong[0], 'part of it')}"
+        )
+    bad = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    if bad:
+        raise ModelError(f"{where}/{WEIGHTS} holds numbers that are not finite, in {bad[0]!r}")
+
+    network = Network(card.network, card.n_inputs)
+    prefix = "network."
+    network.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    )
+    return Bundle(
+        card,
+        network.eval(),
+        Scaler(tensors["inputs.center"], tensors["inputs.scale"]),
+        Scaler(tensors["target.center"], tensors["target.scale"]),
+    )
+
+
+_FIELDS: dict[str, type] = {
+    "name": str,
+    "network": str,
+    "target": str,
+    "unit": str,
+    "inputs": list,
+    "recipe": dict,
+    "seed": int,
+    "epochs": int,
+    "best_epoch": int,
+    "data": dict,
+    "split": dict,
+    "metrics": dict,
+    "history": list,
+    "versions": dict,
+    "created": str,
+    "format": int,
+}
+
+
+def _card(data: bytes, where: str) -> Card:
+    """Validate a card field by field."""
+    if len(data) > MAX_CARD_BYTES:
+        raise ModelError(f"{where}/{CARD} is larger than {MAX_CARD_BYTES} bytes and is not read")
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{where}/{CARD} is no JSON: {error}") from error
+    if not isinstance(values, dict) or values.keys() != _FIELDS.keys():
+        found = sorted(values) if isinstance(values, dict) else type(values).__name__
+        raise ModelError(f"{where}/{CARD} must have the fields {sorted(_FIELDS)}, not {found}")
+    for name, kind in _FIELDS.items():
+        if not isinstance(values[name], kind):
+            raise ModelError(f"{where}/{CARD}: {name} must be of type {kind.__name__}")
+    if values["format"] != FORMAT:
+        raise ModelError(
+            f"{where}/{CARD} is of format {values['format']}, this version reads {FORMAT}"
+        )
+    for block in values["inputs"]:
+        if (
+            not isinstance(block, dict)
+            or not isinstance(block.get("name"), str)
+            or not isinstance(block.get("hash"), str)
+            or not isinstance(block.get("columns"), int)
+            or not 0 < block["columns"] <= 100_000
+        ):
+            raise ModelError(f"{where}/{CARD}: each input needs a name, a hash and its columns")
+    return Card(**values)

@@ -1,0 +1,76 @@
+"""Training state that survives a kill: tensors and a few numbers in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from irnet_core.errors import TrainingError
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class Folder(Protocol):
+    """Where checkpoints are kept: named byte strings, each replaced atomically."""
+
+    def has(self, name: str) -> bool: ...
+
+    def read_bytes(self, name: str) -> bytes: ...
+
+    def write_bytes(self, name: str, data: bytes) -> object: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Validation error after some epochs, in the target's unit."""
+
+    epoch: int
+    train_loss: float
+    validation_mae: float
+
+
+@dataclass
+class Progress:
+    """Everything about a training run that is not a tensor."""
+
+    epoch: int = 0
+    step: int = 0
+    best_epoch: int = 0
+    best_mae: float = float("inf")
+    history: list[Evaluation] = field(default_factory=list)
+
+
+def save(folder: Folder, tensors: dict[str, Tensor], progress: Progress) -> None:
+    """Write a checkpoint; the previous one stays valid until the new one is whole."""
+    metadata = {"progress": json.dumps(asdict(progress))}
+    data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    folder.write_bytes(CHECKPOINT, safetensors.torch.save(data, metadata=metadata))
+
+
+def load(folder: Folder) -> tuple[dict[str, Tensor], Progress] | None:
+    """The last checkpoint, or None if there is none yet.
+
+    Raises
+    ------
+    TrainingError
+        If the file is damaged.
+    """
+    if not folder.has(CHECKPOINT):
+        return None
+    data = folder.read_bytes(CHECKPOINT)
+    try:
+        tensors = safetensors.torch.load(data)
+        # the header: eight bytes of length, then JSON
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        state = json.loads(header["__metadata__"]["progress"])
+        history = [Evaluation(**entry) for entry in state.pop("history")]
+        return tensors, Progress(**state, history=history)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{CHECKPOINT} is damaged ({error}): delete the run's staging folder and start anew"
+        ) from error

@@ -1,0 +1,48 @@
+"""Where a network runs and how its matrices are multiplied there."""
+
+from __future__ import annotations
+
+import torch
+
+from irnet_core.errors import ModelError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Device by name; ``auto`` is the GPU if there is one.
+
+    Raises
+    ------
+    ModelError
+        If a GPU is asked for and none can be used.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"device {name!r} is not known: use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"device {name!r} is not there: no CUDA device can be used, take cpu")
+    return device
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices faster than float32 ones.
+
+    On a CPU that takes matrix units (AMX) or AVX-512 BF16; elsewhere bfloat16 is emulated, and
+    hundreds of times slower.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return False
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which matrices are multiplied in bfloat16 if ``precision`` is ``auto`` and the
+    device does that natively, else in float32.
+    """
+    enabled = precision == "auto" and has_native_bf16(device)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

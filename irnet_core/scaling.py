@@ -1,0 +1,57 @@
+"""Affine scaling of inputs and target, fitted on the training rows alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """``scaled = (x - center) / scale``, column by column.
+
+    Attributes
+    ----------
+    center, scale : torch.Tensor, float32, (n_columns,)
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    @classmethod
+    def identity(cls, n_columns: int) -> Scaler:
+        """A scaler that changes nothing."""
+        return cls(torch.zeros(n_columns), torch.ones(n_columns))
+
+    @classmethod
+    def standard(cls, x: np.ndarray) -> Scaler:
+        """Mean 0 and standard deviation 1 for each column of x (n, n_columns).
+
+        Columns that are constant over the training rows are centred and not scaled.
+        """
+        center = x.mean(0, dtype=np.float64)
+        scale = x.std(0, dtype=np.float64)
+        scale[scale < 1e-8 * np.maximum(np.abs(center), 1)] = 1.0
+        return cls(_float32(center), _float32(scale))
+
+    @classmethod
+    def robust(cls, y: np.ndarray) -> Scaler:
+        """Median 0 and mean absolute deviation 1 for a target y (n,): deaf to single outliers."""
+        center = np.median(y)
+        scale = np.abs(y - center).mean() or 1.0
+        return cls(_float32(np.array([center])), _float32(np.array([scale])))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale x (n, n_columns)."""
+        return (x - self.center.to(x.device)) / self.scale.to(x.device)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Undo :meth:`forward`."""
+        return x * self.scale.to(x.device) + self.center.to(x.device)
+
+
+def _float32(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(values, dtype=np.float32))

@@ -1,0 +1,141 @@
+"""Every column the project reads or writes: name, type, unit and meaning.
+
+Nobody types a column's name twice: code takes it from here, and :func:`arrow_schema` writes the
+unit and the meaning into the field metadata of each Parquet file, where any reader finds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    name : str
+        Name in the file.
+    type : pyarrow.DataType
+        Arrow type.
+    unit : str
+        Unit, ``"1"`` for pure numbers, empty for text and labels.
+    meaning : str
+        One sentence for a reader who meets the column alone.
+    """
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+
+    def field(self) -> pa.Field:
+        """Arrow field with unit and meaning as metadata."""
+        return pa.field(
+            self.name, self.type, metadata={"unit": self.unit, "meaning": self.meaning}
+        )
+
+
+# identity of a row -------------------------------------------------------------------------
+ROW = Column("row", pa.int64(), "1", "row of the source table, counted from 0")
+FORMULA = Column("formula", pa.string(), "", "chemical formula as the source gives it")
+COMPOSITION = Column(
+    "composition",
+    pa.string(),
+    "",
+    "canonical composition: smallest whole amounts, elements in alphabetical order",
+)
+REASON = Column("reason", pa.string(), "", "why the row cannot be used")
+SOURCE_ID = Column("source_id", pa.string(), "", "identifier in the source database")
+
+# properties --------------------------------------------------------------------------------
+FORMATION_ENERGY = Column(
+    "formation_energy_ev_atom", pa.float64(), "eV/atom", "formation energy per atom"
+)
+FORMATION_ENERGY_UNCERTAINTY = Column(
+    "formation_energy_uncertainty_ev_atom",
+    pa.float64(),
+    "eV/atom",
+    "uncertainty of the formation energy per atom, as the source states it",
+)
+
+# screening ---------------------------------------------------------------------------------
+PREDICTION = Column(
+    "prediction", pa.float64(), "unit of the model's target", "value the model predicts"
+)
+RANK = Column("rank", pa.int64(), "1", "place in the ranking, 1 is the best")
+CANDIDATE = Column("candidate", pa.int64(), "1", "index of the candidate in its enumeration")
+CHEMICAL_SYSTEM = Column(
+    "chemical_system", pa.string(), "", "elements in alphabetical order, joined by hyphens"
+)
+N_ATOMS = Column("n_atoms", pa.int16(), "1", "atoms in the reduced formula")
+OXIDATION_STATES = Column(
+    "oxidation_states",
+    pa.list_(pa.int8()),
+    "elementary charges",
+    "oxidation states, in the order of the formula's elements, that make the formula neutral",
+)
+
+REJECTED = (ROW, FORMULA, REASON)
+
+
+def arrow_schema(
+    columns: Iterable[Column], metadata: dict[str, str] | None = None
+) -> pa.Schema:
+    """Arrow schema of some columns, with the schema version in its metadata.
+
+    Examples
+    --------
+    >>> arrow_schema([FORMATION_ENERGY]).field(0).metadata[b"unit"]
+    b'eV/atom'
+    """
+    return pa.schema(
+        [column.field() for column in columns],
+        metadata={"schema_version": str(SCHEMA_VERSION), **(metadata or {})},
+    )
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """Definition of a block of feature columns, identified by a hash.
+
+    Two feature tables can be mixed, or fed to the same model, if and only if their hashes agree.
+
+    Attributes
+    ----------
+    name : str
+        Name of the block, e.g. ``"magpie"``.
+    columns : tuple of str
+        Feature names in order.
+    version : int
+        Raised by hand whenever a definition changes.
+    table_sha256 : str
+        Hash of the element table that the values are computed from.
+    missing : str
+        Policy for elements whose properties are partly unknown.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    version: int
+    table_sha256: str
+    missing: str
+
+    @property
+    def hash(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 over all attributes."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def arrow_fields(self) -> list[pa.Field]:
+        """Float32 fields, each naming the block and its hash in the metadata."""
+        metadata = {"unit": "", "meaning": f"{self.name} attribute", "feature_schema": self.hash}
+        return [pa.field(name, pa.float32(), metadata=metadata) for name in self.columns]

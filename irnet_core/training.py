@@ -1,0 +1,321 @@
+"""Train one network on vectors: seeded, resumable, stopped by the validation rows alone.
+
+The same data, recipe, seed, device type and number of threads give the same weights, whether or
+not the run was killed and resumed: each epoch draws its order of rows from (seed, epoch), and a
+checkpoint holds all that the following steps depend on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from irnet_core import checkpoint
+from irnet_core.checkpoint import Evaluation, Folder, Progress
+from irnet_core.device import autocast
+from irnet_core.errors import TrainingError
+from irnet_core.networks import Network
+from irnet_core.recipes import Recipe
+from irnet_core.scaling import Scaler
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+ROWS_PER_EVALUATION_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training and validation rows.
+
+    Attributes
+    ----------
+    train_x, validation_x : numpy.ndarray, float32, (n, n_inputs)
+    train_y, validation_y : numpy.ndarray, float64, (n,)
+    """
+
+    train_x: np.ndarray
+    train_y: np.ndarray
+    validation_x: np.ndarray
+    validation_y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a progress bar needs to know, handed out every second or so."""
+
+    epoch: int
+    epochs: int
+    rows_done: int
+    rows_total: int
+    train_loss: float
+    best_mae: float
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network with what is needed to use and to judge it."""
+
+    network: Network
+    inputs: Scaler
+    target: Scaler
+    progress: Progress
+    epochs: int
+    resumed_at: int
+
+
+def fit(
+    data: TrainingData,
+    notation: str,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: torch.device | None = None,
+    folder: Folder | None = None,
+    report: Callable[[Status], None] | None = None,
+    seconds_between_checkpoints: float = SECONDS_BETWEEN_CHECKPOINTS,
+) -> Fitted:
+    """Train a network and return it with the weights that did best on the validation rows.
+
+    Parameters
+    ----------
+    data : TrainingData
+    notation : str
+        Network by name or notation, see :mod:`irnet_core.networks`.
+    recipe : Recipe
+    seed : int
+        Seed of the initial weights and of the order of rows.
+    device : torch.device, optional
+    folder : Folder, optional
+        Where checkpoints go; a checkpoint found there is continued.
+    report : callable, optional
+        Called with a :class:`Status` about once a second.
+    seconds_between_checkpoints : float
+        Least time between two checkpoints, which are written at the end of an epoch.
+
+    Raises
+    ------
+    TrainingError
+        If there are too few rows, or the loss is no longer finite.
+    """
+    run = _Run(data, notation, recipe, seed, device or torch.device("cpu"))
+    resumed_at = run.restore(folder) if folder is not None else 0
+    saved = reported = time.monotonic()
+    while not run.finished:
+        for loss, rows in run.epoch():
+            if report is not None and time.monotonic() - reported > 1.0:
+                reported = time.monotonic()
+                report(run.status(loss, rows))
+        if folder is not None and time.monotonic() - saved > seconds_between_checkpoints:
+            run.save(folder)
+            saved = time.monotonic()
+    if report is not None:
+        report(run.status(run.progress.history[-1].train_loss, run.rows_per_epoch))
+    return run.fitted(resumed_at)
+
+
+class _Run:
+    """State of one training run; everything here is either fixed or in the checkpoint."""
+
+    def __init__(
+        self, data: TrainingData, notation: str, recipe: Recipe, seed: int, device: torch.device
+    ) -> None:
+        n, n_inputs = data.train_x.shape
+        if n < 2 or len(data.validation_x) < 1:
+            raise TrainingError(
+                f"training needs at least 2 training rows and 1 validation row, not {n} and "
+                f"{len(data.validation_x)}: choose another split"
+            )
+        self.recipe, self.seed, self.device = recipe, seed, device
+        self.epochs = recipe.epochs(n)
+        self.batch = recipe.batch(n)
+        self.steps = n // self.batch  # the rest of each shuffle waits for the next epoch
+        self.rows_per_epoch = self.steps * self.batch
+        self.evaluate_every = max(1, round(self.epochs / recipe.evaluations))
+
+        self.inputs = (
+            Scaler.standard(data.train_x) if recipe.scale_inputs else Scaler.identity(n_inputs)
+        )
+        self.target = Scaler.robust(data.train_y) if recipe.scale_target else Scaler.identity(1)
+        self.train_x = self._on_device(self.inputs, data.train_x)  # (n, n_inputs)
+        self.train_y = self._on_device(self.target, data.train_y[:, None])  # (n, 1)
+        self.validation_x = self._on_device(self.inputs, data.validation_x)
+        self.validation_y = torch.from_numpy(data.validation_y).to(device)
+
+        torch.manual_seed(seed)
+        self.network = Network(notation, n_inputs).to(device)
+        if self.network.n_outputs != 1:
+            raise TrainingError(
+                f"network {notation!r} has {self.network.n_outputs} outputs: one target needs 1"
+            )
+        self.average = Network(notation, n_inputs).to(device)
+        self.average.load_state_dict(self.network.state_dict())
+        self.best = {name: value.clone() for name, value in self._averaged_state().items()}
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.progress = Progress()
+
+    def _on_device(self, scaler: Scaler, values: np.ndarray) -> Tensor:
+        scaled = scaler.forward(torch.from_numpy(values.astype(np.float32)))
+        return scaled.to(self.device)
+
+    @property
+    def finished(self) -> bool:
+        waited = sum(e.epoch > self.progress.best_epoch for e in self.progress.history)
+        return self.progress.epoch >= self.epochs or waited >= self.recipe.patience
+
+    # one epoch ---------------------------------------------------------------------------
+
+    def epoch(self) -> Iterator[tuple[float, int]]:
+        """Run one epoch, yielding the running mean loss and the rows done after each step."""
+        generator = torch.Generator().manual_seed(_mix(self.seed, self.progress.epoch))
+        order = torch.randperm(len(self.train_x), generator=generator).to(self.device)
+        self.network.train()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for i in range(self.steps):
+            rows = order[i * self.batch : (i + 1) * self.batch]
+            total += self._step(self.train_x[rows], self.train_y[rows])
+            yield float(total) / (i + 1) if self.device.type == "cpu" else math.nan, (
+                (i + 1) * self.batch
+            )
+        loss = float(total) / self.steps * float(self.target.scale)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} after epoch {self.progress.epoch + 1}: lower the learning "
+                "rate, or scale inputs and target; the last good checkpoint is kept"
+            )
+        self.progress.epoch += 1
+        if self.progress.epoch % self.evaluate_every == 0 or self.progress.epoch == self.epochs:
+            self._evaluate(loss)
+
+    def _step(self, x: Tensor, y: Tensor) -> Tensor:
+        learning_rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        with autocast(self.device, self.recipe.precision):
+            prediction = self.network(x)
+        loss = nn.functional.l1_loss(prediction.float(), y)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.recipe.gradient_clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
+        self.optimizer.step()
+        self.progress.step += 1
+        if self.recipe.averaging:
+            self._update_average()
+        return loss.detach()
+
+    def _learning_rate(self) -> float:
+        if self.recipe.schedule == "constant":
+            return self.recipe.learning_rate
+        share = (self.progress.step + 0.5) / (self.epochs * self.steps)
+        if share < self.recipe.warmup:
+            return self.recipe.learning_rate * share / self.recipe.warmup
+        rest = (share - self.recipe.warmup) / (1 - self.recipe.warmup)
+        return self.recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        half_life = max(1.0, self.recipe.averaging * self.epochs * self.steps)
+        # early on the average spans what there is, so that the first weights are soon forgotten
+        weight = max(1 - 0.5 ** (1 / half_life), 1 / (self.progress.step + 1))
+        averages, values = self._averaged_state(), self.network.state_dict()
+        names = [name for name, value in values.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [averages[name] for name in names], [values[name] for name in names], weight
+        )
+
+    # validation --------------------------------------------------------------------------
+
+    def _averaged_state(self) -> dict[str, Tensor]:
+        return (self.average if self.recipe.averaging else self.network).state_dict()
+
+    def _evaluate(self, train_loss: float) -> None:
+        network = self.average if self.recipe.averaging else self.network
+        scaled = forward(network, self.validation_x, self.recipe.precision)
+        error = (self.target.inverse(scaled)[:, 0].double() - self.validation_y).abs().mean()
+        mae = float(error)
+        if mae < self.progress.best_mae:
+            self.progress.best_mae, self.progress.best_epoch = mae, self.progress.epoch
+            state = self._averaged_state()
+            self.best = {name: value.clone() for name, value in state.items()}
+        self.progress.history.append(Evaluation(self.progress.epoch, train_loss, mae))
+
+    def status(self, loss: float, rows: int) -> Status:
+        """Where the run stands, ``rows`` into the current epoch."""
+        done = self.progress.epoch * self.rows_per_epoch + rows
+        total = self.epochs * self.rows_per_epoch
+        return Status(
+            epoch=min(self.progress.epoch + 1, self.epochs),
+            epochs=self.epochs,
+            rows_done=min(done, total),
+            rows_total=total,
+            train_loss=loss,
+            best_mae=self.progress.best_mae,
+            best_epoch=self.progress.best_epoch,
+        )
+
+    # checkpoints -------------------------------------------------------------------------
+
+    def save(self, folder: Folder) -> None:
+        """Write all that the next step depends on."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        checkpoint.save(folder, tensors, self.progress)
+
+    def restore(self, folder: Folder) -> int:
+        """Continue the checkpoint in a folder, if any; return the epoch it was written after."""
+        found = checkpoint.load(folder)
+        if found is None:
+            return 0
+        tensors, self.progress = found
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            group, _, key = name.partition(".")
+            groups.setdefault(group, {})[key] = tensor
+        try:
+            self.network.load_state_dict(groups["network"])
+            self.average.load_state_dict(groups["average"])
+        except (KeyError, RuntimeError) as error:
+            raise TrainingError(
+                f"{checkpoint.CHECKPOINT} belongs to another network: delete the run's staging "
+                "folder and start anew"
+            ) from error
+        self.best = {name: value.to(self.device) for name, value in groups["best"].items()}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in groups.get("optimizer", {}).items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
+        whole = self.optimizer.state_dict()
+        whole["state"] = state
+        self.optimizer.load_state_dict(whole)
+        return self.progress.epoch
+
+    def fitted(self, resumed_at: int) -> Fitted:
+        """The network with its best weights, in evaluation mode, on the CPU."""
+        self.average.load_state_dict(self.best)
+        network = self.average.cpu().eval()
+        return Fitted(network, self.inputs, self.target, self.progress, self.epochs, resumed_at)
+
+
+def forward(network: Network, x: Tensor, precision: str) -> Tensor:
+    """Outputs (n, n_outputs) for scaled inputs (n, n_inputs), in evaluation mode, in batches."""
+    network.eval()
+    with torch.inference_mode(), autocast(x.device, precision):
+        parts = [network(part).float() for part in x.split(ROWS_PER_EVALUATION_BATCH)]
+    return torch.cat(parts) if parts else x.new_empty(0, network.n_outputs)
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """A seed for one epoch, far from those of neighbouring seeds and epochs."""
+    words = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint64)
+    return int(words[0] >> np.uint64(1))
