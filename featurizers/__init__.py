@@ -1,0 +1,1 @@
+"""Feature vectors from compositions and crystal structures."""
