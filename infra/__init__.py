@@ -1,0 +1,1 @@
+"""Everything that touches disks, networks and databases: settings, the store, the sources."""

@@ -1,0 +1,55 @@
+"""SQL over the store: DuckDB views of snapshots and screens."""
+
+from __future__ import annotations
+
+import duckdb
+
+from infra.snapshot import DATA
+from infra.store import Store
+from irnet_core.errors import StoreError
+
+RANKED = "ranked.parquet"
+
+
+def connect(store: Store) -> duckdb.DuckDBPyConnection:
+    """In-memory database with one view per table of the store.
+
+    ``ranked`` is the latest screen and ``snapshot`` the latest snapshot; every other one is there
+    as ``screen_ID`` and ``snapshot_ID``.
+    """
+    connection = duckdb.connect()
+    if not store.folder.local:
+        connection.register_filesystem(store.folder.fs)
+    for kind, prefix, latest, file in (
+        ("screens", "screen", "ranked", RANKED),
+        ("snapshots", "snapshot", "snapshot", DATA),
+    ):
+        views = {f"{prefix}_{manifest.id}": manifest.id for manifest in store.list(kind)}
+        if latest_id := store.names(kind).get("latest"):
+            views[latest] = latest_id
+        for view, id_ in views.items():
+            path = store.open(id_, kind).path(file).replace("'", "''")
+            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{path}')")
+    return connection
+
+
+def query(store: Store, sql: str) -> duckdb.DuckDBPyRelation:
+    """Result of a SQL statement.
+
+    Raises
+    ------
+    StoreError
+        If the statement cannot be run.
+    """
+    connection = connect(store)
+    try:
+        relation = connection.sql(sql)
+    except duckdb.Error as error:
+        views = [row[0] for row in connection.sql("SHOW TABLES").fetchall()]
+        raise StoreError(
+            f"the query failed ({str(error).splitlines()[0]}): the views are "
+            f"{', '.join(views) or '(none yet, run a screen first)'}"
+        ) from error
+    if relation is None:
+        raise StoreError("the query returns no table: write a SELECT")
+    return relation

@@ -1,0 +1,76 @@
+"""What a snapshot needs to know of a source."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pyarrow as pa
+
+from irnet_core import schema
+from irnet_core.schema import Column
+
+KNOWN_COLUMNS = {c.name: c for c in vars(schema).values() if isinstance(c, Column)}
+
+
+class Source(Protocol):
+    """A database or file of formulas with properties.
+
+    Attributes
+    ----------
+    name : str
+        Short name, also that of the newest snapshot.
+    what : str
+        One sentence for people.
+    licence, citation : str
+        Terms of the data; whom to cite, with DOI.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def what(self) -> str: ...  # noqa: D102
+    @property
+    def licence(self) -> str: ...  # noqa: D102
+    @property
+    def citation(self) -> str: ...  # noqa: D102
+
+    def fingerprint(self) -> dict[str, str]:
+        """What identifies the data without reading it all: versions and hashes of its files.
+
+        Raises
+        ------
+        SourceError
+            If the source cannot be reached.
+        """
+        ...
+
+    def read(self) -> pa.Table:
+        """All rows, in the source's order.
+
+        Returns
+        -------
+        pyarrow.Table
+            With a text column ``formula``; each field has ``unit`` and ``meaning`` as metadata.
+
+        Raises
+        ------
+        SourceError
+            If it cannot be read completely.
+        DataError
+            If it holds no such table.
+        """
+        ...
+
+
+def described(field: pa.Field, meaning: str) -> pa.Field:
+    """Field of a source's own column: known columns keep unit and meaning, others are as given.
+
+    Examples
+    --------
+    >>> described(pa.field("gap", pa.float64()), "column of gaps.csv").metadata[b"unit"]
+    b'as given'
+    """
+    known = KNOWN_COLUMNS.get(field.name)
+    if known is not None and known.type == field.type:
+        return known.field()
+    return pa.field(field.name, field.type, metadata={"unit": "as given", "meaning": meaning})

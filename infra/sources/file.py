@@ -1,0 +1,179 @@
+"""A user's own table: CSV or Parquet with a column of formulas."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from infra.content import file_digest
+from infra.sources.base import described
+from irnet_core.errors import DataError, SourceError
+from irnet_core.schema import FORMULA
+
+_DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
+_FORMATS = (*_DELIMITERS, ".parquet")
+
+
+class TableFile:
+    """A CSV, TSV or Parquet file; its own columns keep their names and types.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Local file; ``.csv``, ``.csv.gz``, ``.tsv``, ``.tsv.gz`` or ``.parquet``.
+    formula_column : str
+        Column that holds the formulas; it is called ``formula`` in the snapshot.
+    licence, citation : str
+        Terms of the data and whom to cite, if known.
+    """
+
+    name = "file"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        formula_column: str = FORMULA.name,
+        *,
+        licence: str = "not stated",
+        citation: str = "not stated",
+    ) -> None:
+        self.path, self.formula_column = Path(path), formula_column
+        self.licence, self.citation = licence, citation
+
+    @property
+    def what(self) -> str:
+        """One sentence for people."""
+        return f"Rows of {self.path.name}."
+
+    def fingerprint(self) -> dict[str, str]:
+        """Hash of the file, and how it is read.
+
+        Raises
+        ------
+        SourceError
+            If there is no such file, or it cannot be read.
+        """
+        format_ = self._format()
+        try:
+            with self.path.open("rb") as file:
+                _, sha256 = file_digest(file)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return {
+            "source": self.name,
+            "sha256": sha256,
+            "format": format_,
+            "formula_column": self.formula_column,
+        }
+
+    def read(self) -> pa.Table:
+        """All rows; formulas as text in the column ``formula``.
+
+        Raises
+        ------
+        SourceError
+            If there is no such file, or it cannot be read.
+        DataError
+            If it has no rows, no column of formulas, or columns of the same name.
+        """
+        format_ = self._format()
+        try:
+            table = self._read_parquet() if format_ == ".parquet" else self._read_csv(format_)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        except pa.ArrowException as error:
+            raise SourceError(
+                f"cannot read {self.path} as {format_}: {_one_line(error)}; correct the file or "
+                "its name"
+            ) from error
+        return self._checked(table)
+
+    def _format(self) -> str:
+        if not self.path.exists():
+            raise SourceError(f"there is no file {self.path}: check the path")
+        if self.path.is_dir():
+            raise SourceError(f"{self.path} is a folder: name one file in it")
+        for format_ in _FORMATS:
+            if self.path.name.lower().endswith(format_):
+                return format_
+        raise SourceError(f"{self.path} is none of {', '.join(_FORMATS)}: convert or rename it")
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        return SourceError(
+            f"cannot read {self.path}: {error.strerror or _one_line(error)}; check the file and "
+            "its permissions"
+        )
+
+    def _read_csv(self, format_: str) -> pa.Table:
+        # Text is never taken for a missing value: NaN is sodium and nitrogen.
+        with pa.input_stream(self.path, compression="detect") as file:
+            return pa_csv.read_csv(
+                file,
+                parse_options=pa_csv.ParseOptions(
+                    delimiter=_DELIMITERS[format_], newlines_in_values=True
+                ),
+                convert_options=pa_csv.ConvertOptions(
+                    column_types={self.formula_column: FORMULA.type}
+                ),
+            )
+
+    def _read_parquet(self) -> pa.Table:
+        with pq.ParquetFile(self.path) as parquet:
+            return parquet.read()
+
+    def _checked(self, table: pa.Table) -> pa.Table:
+        """The table with its formulas under the name ``formula`` and its fields described."""
+        source = str(self.path)
+        names = [name or f"column_{position}" for position, name in enumerate(table.column_names)]
+        if repeated := [name for name, times in Counter(names).items() if times > 1]:
+            raise DataError(
+                "two columns have this name, rename one", source=source, column=repeated[0]
+            )
+        if self.formula_column not in names:
+            raise DataError(
+                f"there is no such column of formulas, name one of {', '.join(names)}",
+                source=source,
+                column=self.formula_column,
+            )
+        if self.formula_column != FORMULA.name and FORMULA.name in names:
+            raise DataError(
+                f"this column is beside the formulas in {self.formula_column!r}, rename it",
+                source=source,
+                column=FORMULA.name,
+            )
+        if table.num_rows == 0:
+            raise DataError("there are no rows, nothing can be done with it", source=source)
+        place = names.index(self.formula_column)
+        try:
+            formulas = table.column(place).cast(FORMULA.type)
+        except pa.ArrowException:
+            formulas = None
+        if formulas is None or not _is_text(table.schema.field(place).type):
+            raise DataError(
+                f"it holds {table.schema.field(place).type}, but formulas are text; name another",
+                source=source,
+                column=self.formula_column,
+            )
+        meaning = f"column of {self.path.name}"
+        fields = [
+            described(field.with_name(name), meaning)
+            for field, name in zip(table.schema, names, strict=True)
+        ]
+        fields[place] = FORMULA.field()
+        columns = [*table.columns[:place], formulas, *table.columns[place + 1 :]]
+        return pa.table(columns, schema=pa.schema(fields))
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        return _is_text(type_.value_type)
+    return type_ in (pa.string(), pa.large_string(), pa.string_view())
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
