@@ -1,0 +1,327 @@
+"""The command line ``irnet``: flows and look-ups, with errors in one sentence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Column, Table
+
+from infra.settings import settings
+from irnet_core.errors import IRNetError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""Screen compositions for materials: **snapshot** a database, **featurize** it,
+**train** an IRNet, **screen** millions of candidates, **query** the ranked table.
+
+Results go into the store, `./data` or `$IRNET_STORE`. Every step finds what it made before, and
+goes on where a killed run stopped. Try `irnet demo` first.""",
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Model = Annotated[str, typer.Option(help="Name or id of a model, or the folder of a bundle.")]
+FormulaColumn = Annotated[str, typer.Option(help="Column that holds the formulas.")]
+Network = Annotated[
+    str,
+    typer.Option(help="irnet-N, srnet-N or plain-N with N of 10, 17, 24, 48; or a raw notation."),
+]
+Recipe = Annotated[str, typer.Option(help="modern, or paper for the published recipe.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's own number.")]
+Top = Annotated[int, typer.Option(help="Candidates to keep.")]
+MaxAtoms = Annotated[int, typer.Option(help="Most atoms in a reduced formula.")]
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Print errors a user can act on as one sentence and exit with status 1."""
+    try:
+        yield
+    except IRNetError as error:
+        err.print(f"[red]error:[/] {error}", markup=True, soft_wrap=True)
+        raise typer.Exit(1) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "IRNET_" + "_".join(str(part) for part in first["loc"]).upper()
+        err.print(f"[red]error:[/] {name} cannot be used: {first['msg']}", soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+@app.callback()
+def _prepare() -> None:
+    # Without a server of the user's, flows are plain functions here and Prefect only declares
+    # them: keep its home out of the user's, its log quiet, and nothing sent anywhere.
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if "PREFECT_API_URL" not in os.environ and not (Path.home() / ".prefect").exists():
+        os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").absolute()))
+    # A failed run's traceback is in the server's log; the user gets the sentence.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+
+
+@app.command()
+def snapshot(
+    source: Annotated[str, typer.Argument(help="pymatgen-expt, file, or the path of a table.")],
+    path: Annotated[str | None, typer.Option(help="Table for the source `file`.")] = None,
+    formula_column: FormulaColumn = "formula",
+) -> None:
+    """Take a snapshot of a database or a table: `irnet snapshot pymatgen-expt`."""
+    from flows.snapshot import snapshot as flow
+    from flows.stage import run
+
+    if Path(source).is_file():
+        source, path = "file", source
+    with _one_sentence():
+        _made("snapshots", run(flow, source=source, path=path, formula_column=formula_column))
+
+
+@app.command()
+def featurize(
+    snapshot: Annotated[str, typer.Argument(help="Id or name of a snapshot.")] = "latest",
+    features: Annotated[str, typer.Option(help="Which features: composition.")] = "composition",
+) -> None:
+    """Compute the features of a snapshot, in parallel: `irnet featurize latest`."""
+    from flows.featurize import featurize as flow
+    from flows.stage import run
+
+    with _one_sentence():
+        _made("features", run(flow, snapshot=snapshot, features=features))
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Option(help="CSV or Parquet table, or id or name of a snapshot.")],
+    target: Annotated[str, typer.Option(help="Column to learn.")],
+    split_column: Annotated[
+        str | None,
+        typer.Option(help="Column with train/val; without it a random tenth validates."),
+    ] = None,
+    network: Network = "irnet-17",
+    recipe: Recipe = "modern",
+    epochs: Epochs = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order of rows and split.")] = 0,
+    name: Annotated[str, typer.Option(help="Name under which the model is found.")] = "default",
+) -> None:
+    """Train a model: `irnet train --data table.csv --target band_gap_ev --name gaps`."""
+    from flows.stage import run
+    from flows.train import train as flow
+
+    with _one_sentence():
+        id_ = run(
+            flow,
+            data=data,
+            target=target,
+            split_column=split_column,
+            network=network,
+            recipe=recipe,
+            epochs=epochs,
+            seed=seed,
+            name=name,
+        )
+        _made("models", id_)
+        _metrics(id_)
+
+
+@app.command()
+def predict(
+    model: Model,
+    input: Annotated[str, typer.Option(help="CSV or Parquet table with formulas.")],
+    output: Annotated[str, typer.Option(help="File to write, .csv or .parquet.")],
+    formula_column: FormulaColumn = "formula",
+) -> None:
+    """Add the column `prediction` to a table of formulas."""
+    from flows.predict import predict as work
+
+    with _one_sentence():
+        predicted, rejected = work(model, input, output, formula_column)
+    out.print(f"{predicted:,} rows predicted -> {output}", soft_wrap=True)
+    if rejected:
+        out.print(f"{rejected:,} rows have none, the column 'reason' says why")
+
+
+@app.command()
+def screen(
+    family: Annotated[str, typer.Argument(help="binaries, ternaries or quaternaries.")],
+    model: Model = "default",
+    elements: Annotated[str | None, typer.Option(help="Symbols, such as Li,Fe,O.")] = None,
+    exclude: Annotated[str | None, typer.Option(help="Symbols to leave out.")] = None,
+    max_atoms: MaxAtoms = 10,
+    top: Top = 10_000,
+    rules: Annotated[
+        str,
+        typer.Option(help="strict (neutral, electronegativity order), neutral, or none."),
+    ] = "strict",
+    known: Annotated[
+        str | None,
+        typer.Option(help="Snapshot whose compositions are left out, or none."),
+    ] = None,
+    descending: Annotated[bool, typer.Option(help="Large predictions are best.")] = False,
+) -> None:
+    """Rank generated compositions: `irnet screen ternaries --model default --max-atoms 8`."""
+    from flows.screen import screen as flow
+    from flows.stage import run
+
+    with _one_sentence():
+        id_ = run(
+            flow,
+            model=model,
+            family=family,
+            elements=_symbols(elements),
+            exclude=_symbols(exclude),
+            max_atoms=max_atoms,
+            top=top,
+            rules=rules,
+            known=known,
+            descending=descending,
+        )
+        _ranked(id_, 20)
+
+
+@app.command()
+def demo() -> None:
+    """Run the whole pipeline on 2,135 measured formation enthalpies that come with pymatgen."""
+    from flows.demo import demo as flow
+    from flows.stage import run
+
+    with _one_sentence():
+        _ranked(run(flow), 20)
+    out.print(
+        "\nGo on with\n"
+        '  irnet query "SELECT formula, prediction FROM ranked '
+        "WHERE chemical_system LIKE '%Li%' LIMIT 10\"\n"
+        "  irnet screen ternaries --model demo --elements Li,Na,Mg,Al,Si,P,S,O,F --max-atoms 12",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="A SELECT, for example over the view ranked.")],
+    rows: Annotated[int, typer.Option(min=1, help="Most rows to print.")] = 100,
+) -> None:
+    """Query the store with SQL (DuckDB).
+
+    The views: ranked is the latest screen and snapshot the latest snapshot; the others are
+    screen_ID and snapshot_ID.
+    """
+    from infra.query import query as run_query
+    from infra.store import Store
+
+    with _one_sentence():
+        found = run_query(Store(settings().store), sql)
+        names, values = found.columns, found.fetchmany(rows + 1)
+    table = Table(*names)
+    for row in values[:rows]:
+        table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
+    out.print(table)
+    if len(values) > rows:
+        out.print(f"only the first {rows} rows are shown, take more with --rows")
+
+
+@app.command()
+def verify(
+    ref: Annotated[str, typer.Argument(help="Id or name, such as models/default.")],
+) -> None:
+    """Hash the files of something in the store again and compare with its manifest."""
+    from infra.store import Store
+
+    with _one_sentence():
+        store = Store(settings().store)
+        artifact = store.open(ref)
+        problems = store.verify(ref)
+    where = f"{artifact.manifest.kind}/{artifact.id}"
+    for problem in problems:
+        err.print(f"[red]damaged:[/] {problem}", soft_wrap=True)
+    if problems:
+        err.print(f"remove {artifact.url} and run the command that made it again", soft_wrap=True)
+        raise typer.Exit(1)
+    out.print(f"{where}: {len(artifact.manifest.files)} files are as published")
+
+
+@app.command(name="ls")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="snapshots, features, models or screens.")
+    ] = None,
+) -> None:
+    """List what is in the store."""
+    from infra.store import Store
+
+    table = Table("kind", Column("id", no_wrap=True), "names", "rows", "finished", "what")
+    with _one_sentence():
+        store = Store(settings().store)
+        for manifest in store.list(kind):
+            named = [n for n, id_ in store.names(manifest.kind).items() if id_ == manifest.id]
+            rows = "" if manifest.rows is None else f"{manifest.rows:,}"
+            table.add_row(
+                manifest.kind,
+                manifest.id,
+                ", ".join(named),
+                rows,
+                manifest.finished[:16].replace("T", " "),
+                manifest.what,
+            )
+    out.print(table if table.row_count else "the store is empty, try irnet demo")
+
+
+def _symbols(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _made(kind: str, id_: str) -> None:
+    """Say what a command made, or found made."""
+    from infra.store import Store
+
+    artifact = Store(settings().store).open(id_, kind)
+    manifest = artifact.manifest
+    rows = "" if manifest.rows is None else f", {manifest.rows:,} rows"
+    out.print(f"{kind}/{id_}: {manifest.what}{rows}", soft_wrap=True)
+    if rejected := manifest.counts.get("rejected"):
+        reasons = manifest.counts.get("reasons", {})
+        often = ", ".join(f"{reason} ({count})" for reason, count in list(reasons.items())[:3])
+        out.print(f"{rejected:,} rows are in rejected.parquet: {often}", soft_wrap=True)
+
+
+def _metrics(id_: str) -> None:
+    from flows.models import open_model
+    from infra.store import Store
+
+    card = open_model(id_, Store(settings().store))[0].card
+    found = card.metrics["validation"]
+    out.print(
+        f"validation: MAE {found['mae']:.4f}, RMSE {found['rmse']:.4f}, R2 {found['r2']:.4f} over "
+        f"{found['rows']:,} rows, unit {card.unit} (always the median: MAE "
+        f"{found['mae_of_median']:.4f}); best epoch {card.best_epoch} of {card.epochs}",
+        soft_wrap=True,
+    )
+
+
+def _ranked(id_: str, rows: int) -> None:
+    """Print the head of a ranked table, its funnel and its path."""
+    from flows.screen import RANKED
+    from infra.store import Store
+
+    artifact = Store(settings().store).open(id_, "screens")
+    manifest = artifact.manifest
+    table = Table(
+        "rank", "formula", "system", f"{manifest.parameters['target']} ({manifest.parameters['unit']})"
+    )
+    for row in artifact.read_table(RANKED).slice(0, rows).to_pylist():
+        table.add_row(
+            str(row["rank"]), row["formula"], row["chemical_system"], f"{row['prediction']:.3f}"
+        )
+    out.print(table)
+    counts = manifest.counts
+    out.print(
+        f"{counts['generated']:,} generated, {counts['after_rules']:,} pass the rules, "
+        f"{counts['after_known']:,} of them are new and were ranked; {manifest.rows:,} kept"
+    )
+    out.print(f"ranked table: {artifact.path(RANKED)}", soft_wrap=True)

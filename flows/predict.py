@@ -1,0 +1,111 @@
+"""Predict for a table of formulas: no flow, one pass over a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from featurizers.blocks import BLOCKS, encode, without_data
+from featurizers.formula import parse_formulas
+from flows.models import open_model
+from flows.progress import progress
+from infra.compute import use_threads
+from infra.settings import settings
+from infra.sources.file import TableFile
+from infra.store import Store
+from irnet_core.device import pick_device
+from irnet_core.errors import DataError
+from irnet_core.inference import Predictor
+from irnet_core.schema import FORMULA, PREDICTION, REASON
+
+CHUNK = 65_536
+
+
+def predict(model: str, source: str, output: str, formula_column: str) -> tuple[int, int]:
+    """Add a model's prediction to a table.
+
+    Parameters
+    ----------
+    model : str
+        Name or id in the store, or a bundle's folder.
+    source, output : str
+        CSV or Parquet; the output is written whole or not at all.
+    formula_column : str
+
+    Returns
+    -------
+    predicted, rejected : int
+        Rows with a prediction, and rows whose formula cannot be used: these are kept, with an
+        empty prediction and a column that says why.
+
+    Raises
+    ------
+    DataError
+        If no formula can be used, or the table has a column ``prediction`` already.
+    """
+    if Path(output).suffix not in (".csv", ".parquet"):
+        raise DataError("name a file that ends in .csv or .parquet", source=output)
+    bundle, _ = open_model(model, Store(settings().store))
+    blocks = [block["name"] for block in bundle.card.inputs]
+    bundle.check_inputs([BLOCKS[name].schema for name in blocks if name in BLOCKS])
+    table = TableFile(source, formula_column).read()
+    for column in (PREDICTION, REASON):
+        if column.name in table.column_names:
+            raise DataError(
+                "the output has a column of this name, rename it", source=source, column=column.name
+            )
+    use_threads(settings())
+    predictor = Predictor(bundle, pick_device(settings().device))
+    values = np.full(table.num_rows, np.nan)
+    reasons: dict[int, str] = {}
+    with progress("predict", table.num_rows) as update:
+        for start in range(0, table.num_rows, CHUNK):
+            formulas = table.column(FORMULA.name).slice(start, CHUNK).to_pylist()
+            parsed = parse_formulas(formulas)
+            bad = parsed.reasons | without_data(parsed.numbers)
+            reasons |= {start + row: reason for row, reason in bad.items()}
+            good = np.setdiff1d(np.arange(len(formulas)), np.fromiter(bad, np.int64, len(bad)))
+            inputs = encode(parsed.numbers[good], parsed.amounts[good], blocks)
+            values[start + good] = predictor(inputs).cpu().numpy()
+            update(start + len(formulas), "")
+    if len(reasons) == table.num_rows:
+        first = min(reasons)
+        raise DataError(
+            f"no formula can be used, the first because: {reasons[first]}; correct the formulas "
+            "or name another column with --formula-column",
+            source=source,
+            column=formula_column,
+            row=first,
+        )
+    field = PREDICTION.field().with_metadata(
+        {"unit": bundle.card.unit, "meaning": f"{bundle.card.target} as {bundle.card.name} has it"}
+    )
+    mask = np.isin(np.arange(table.num_rows), list(reasons))
+    table = table.append_column(field, pa.array(values, mask=mask))
+    if reasons:
+        texts = [reasons.get(row) for row in range(table.num_rows)]
+        table = table.append_column(REASON.field(), pa.array(texts, REASON.type))
+    _write(table, Path(output))
+    return table.num_rows - len(reasons), len(reasons)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.suffix == ".csv":
+            pa_csv.write_csv(table, temporary)
+        else:
+            pq.write_table(table, temporary, compression="zstd")
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be written ({error.strerror or error}): choose another --output",
+            source=str(path),
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,41 @@
+"""Flow ``retrain``: snapshot, features and model in one run, as a schedule wants it."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.dataset import check_columns
+from flows.featurize import featurize_stage
+from flows.snapshot import snapshot_stage
+from flows.train import train_stage
+from infra.settings import settings
+from infra.store import Store
+
+
+@flow(name="retrain")
+def retrain(
+    source: str = "pymatgen-expt",
+    path: str | None = None,
+    target: str = "formation_energy_ev_atom",
+    split_column: str | None = None,
+    network: str = "irnet-17",
+    recipe: str = "modern",
+    epochs: int | None = None,
+    seed: int = 0,
+    name: str = "default",
+) -> str:
+    """Pull a source, featurize what is new and train a model; nothing is done twice.
+
+    Parameters are those of the flows ``snapshot`` and ``train``.
+
+    Returns
+    -------
+    str
+        Id of the model; that of the earlier one if the source has not changed.
+    """
+    snapshot = snapshot_stage(source, path, "formula")
+    check_columns(Store(settings().store).open(snapshot, "snapshots"), target, split_column)
+    features = featurize_stage(snapshot, "composition")
+    return train_stage(
+        snapshot, features, target, split_column, network, recipe, epochs, seed, name
+    )

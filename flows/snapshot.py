@@ -1,0 +1,60 @@
+"""Flow ``snapshot``: the rows of a source, with canonical compositions, as one artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.stage import stage
+from infra.settings import settings
+from infra.snapshot import build_snapshot
+from infra.sources import SOURCES
+from infra.store import Artifact, Store
+from irnet_core.errors import SourceError
+
+
+@stage("snapshot")
+def snapshot_stage(source: str, path: str | None, formula_column: str) -> str:
+    """Publish a snapshot of a source; returns its id."""
+    if source not in SOURCES:
+        raise SourceError(f"there is no source {source!r}: choose among {', '.join(SOURCES)}")
+    if source == "file" and path is None:
+        raise SourceError("the source 'file' needs --path FILE, a CSV or Parquet table")
+    made = SOURCES[source](path, formula_column) if source == "file" else SOURCES[source]()
+    return build_snapshot(made, Store(settings().store)).id
+
+
+@flow(name="snapshot")
+def snapshot(
+    source: str = "pymatgen-expt", path: str | None = None, formula_column: str = "formula"
+) -> str:
+    """Take a snapshot of a source.
+
+    Parameters
+    ----------
+    source : str
+        One of :data:`infra.sources.SOURCES`.
+    path : str, optional
+        Table for the source ``file``.
+    formula_column : str
+        Column of that table that holds the formulas.
+
+    Returns
+    -------
+    str
+        Id of the snapshot; that of the earlier one if nothing has changed.
+    """
+    return snapshot_stage(source, path, formula_column)
+
+
+def snapshot_of(data: str) -> str:
+    """Id of the snapshot that ``data`` names, or of one taken of the file at that path."""
+    if Path(data).exists():
+        return snapshot_stage("file", data, "formula")
+    return Store(settings().store).open(data, "snapshots").id
+
+
+def source_of(snapshot: Artifact) -> str:
+    """The file or database that a snapshot was taken of, as messages name it."""
+    return str(snapshot.manifest.parameters["label"])
