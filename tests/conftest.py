@@ -1,0 +1,21 @@
+"""Fixtures that several packages' tests use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# How long one example takes says more about the machine's load than about the code.
+settings.register_profile("irnet", deadline=None)
+settings.load_profile("irnet")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the shared data sets, beside the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the shared data sets in ../shared/data beside the repository")
+    return folder
