@@ -21,12 +21,12 @@ else:
     Array = Any
 
 
-class NumpyBackend:
+class _Numpy:
     """Operations on numpy arrays."""
 
     # Rows handled at once: the buffers fit the caches, and no row length is a power of two, which
     # would map a column to few cache lines and make transposing five times slower.
-    block_rows = 1000
+    block_rows = 2500
     bool, int64, float32, float64 = np.bool_, np.int64, np.float32, np.float64
 
     def __getattr__(self, name: str) -> Any:
@@ -54,14 +54,14 @@ class NumpyBackend:
         return np.take(table, index, axis=1, out=out, mode="clip")
 
 
-class TorchBackend:
+class _Torch:
     """Operations on torch tensors of one device."""
 
     def __init__(self, device: Any) -> None:
         import torch
 
         self.torch, self.device = torch, device
-        self.block_rows = NumpyBackend.block_rows if device.type == "cpu" else 200_000
+        self.block_rows = _Numpy.block_rows if device.type == "cpu" else 200_000
         self.bool, self.int64 = torch.bool, torch.int64
         self.float32, self.float64 = torch.float32, torch.float64
 
@@ -104,8 +104,8 @@ class TorchBackend:
         return self.torch.repeat_interleave(values, counts)
 
 
-_NUMPY = NumpyBackend()
-_torch_backend = lru_cache(maxsize=None)(TorchBackend)
+_NUMPY = _Numpy()
+_torch_backend = lru_cache(maxsize=None)(_Torch)
 
 
 def backend(array: Array) -> Any:

@@ -8,7 +8,8 @@ Values are raw: a blank cell is a value that the source lacks. Filling gaps is t
 
 References
 ----------
-Magpie properties: Ward et al., npj Comput. Mater. 2, 16028 (2016), doi 10.1038/npjcompumats.2016.28.
+Magpie properties: Ward et al., npj Comput. Mater. 2, 16028 (2016),
+doi 10.1038/npjcompumats.2016.28.
 Electronegativity and oxidation states: Ong et al., Comput. Mater. Sci. 68, 314 (2013),
 doi 10.1016/j.commatsci.2012.10.028.
 """

@@ -111,7 +111,7 @@ def featurize(formulas: Sequence[str], missing: Missing = "matminer") -> NDArray
             f"Formula {formulas[row]!r:.60} in row {row} cannot be used: {reasons[row]}; "
             "correct or remove it."
         )
-    return featurize_arrays(parsed.numbers, parsed.amounts, missing)
+    return np.asarray(featurize_arrays(parsed.numbers, parsed.amounts, missing))
 
 
 def featurize_arrays(numbers: Array, amounts: Array, missing: Missing = "matminer") -> Array:
@@ -136,6 +136,12 @@ def featurize_arrays(numbers: Array, amounts: Array, missing: Missing = "matmine
     ------
     FormulaError
         A row has more than 32 elements.
+
+    Examples
+    --------
+    >>> x = featurize_arrays(np.array([[8, 26]]), np.array([[3.0, 2.0]]))
+    >>> float(x[0, FEATURE_NAMES.index("compound possible")])
+    1.0
     """
     xp = backend(numbers)
     tables = _tables(xp, missing)
@@ -154,8 +160,12 @@ def _blocks(xp: Any, numbers: Array, amounts: Array) -> Iterator[tuple[Array, Ar
     z = xp.asarray(numbers)
     a = xp.asarray(amounts)
     present = (z > 0) & (a > 0)
-    count = present.sum(1)
-    count[((z > LAST_WITH_MAGPIE_DATA) & present).any(1)] = 0
+    count = xp.full((len(z),), 0, xp.int64)
+    for j in range(z.shape[1]):  # by column: reducing short rows is slow
+        count += present[:, j]
+    beyond = (z > LAST_WITH_MAGPIE_DATA) & present
+    if beyond.any():
+        count[beyond.any(1)] = 0
     for c in range(1, z.shape[1] + 1):
         rows = xp.nonzero(count == c)
         if len(rows) and c > MAX_ELEMENTS:
@@ -201,7 +211,7 @@ def _tables(xp: Any, missing: Missing) -> _Tables:
 class _Workspace:
     """Buffers for blocks of one shape; attributes run along the first axis while computing."""
 
-    def __init__(self, xp: Any, shape: tuple[int, int]) -> None:
+    def __init__(self, xp: Any, shape: tuple[int, ...]) -> None:
         self.shape = shape
         c, m = shape
         self.attributes = xp.empty((len(FEATURE_NAMES), m), xp.float32)

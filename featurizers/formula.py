@@ -258,7 +258,10 @@ def _read_numbers(
 
 
 def _as_rows(
-    row: NDArray[np.int32], z: NDArray[np.uint8], amount: NDArray[np.float64], left: NDArray[np.bool_]
+    row: NDArray[np.int32],
+    z: NDArray[np.uint8],
+    amount: NDArray[np.float64],
+    left: NDArray[np.bool_],
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
     """Symbols with their amounts, in reading order, as rows sorted by atomic number."""
     n = len(left)

@@ -6,15 +6,16 @@
     part    = [ number ] unit { unit }           5H2O: the number multiplies the whole part
     unit    = ( symbol | bracket formula bracket ) [ number ]
 
-Brackets are ``()``, ``[]`` and ``{}``, nested at will. A number is a decimal such as ``2``, ``0.5``,
-``.15`` or ``1e-05``; subscript digits count as digits. Separators are the dots ``· ∙ • ⋅ ‧ ・ *``.
+Brackets are ``()``, ``[]`` and ``{}``, nested at will. A number is a decimal such as ``2``,
+``0.5``, ``.15`` or ``1e-05``; subscript digits count as digits. Separators are the dots
+``· ∙ • ⋅ ‧ ・ *``.
 
 A full stop is a separator instead of a decimal point where
 
 * it stands before a symbol or bracket (``CuCO3.Cu(OH)2``),
 * it comes first of two in one run of digits (``CaSO4.0.5H2O``), or
-* it stands behind a symbol, bracket or whole number, and 1 to 24 molecules of water or ammonia follow
-  and end the part (``CuSO4.5H2O``, ``NiCl2.6NH3``).
+* it stands behind a symbol, bracket or whole number, and 1 to 24 molecules of water or ammonia
+  follow and end the part (``CuSO4.5H2O``, ``NiCl2.6NH3``).
 
 Everywhere else it is a decimal point (``Ag0.5Ge``, ``La1.85Sr.15CuO4``, ``Na0.5H2O``). Spaces may
 stand between units and on both sides of a number; where they leave open what a number belongs to
@@ -77,6 +78,11 @@ def read_formula(text: object) -> dict[str, float]:
     ------
     FormulaError
         The text is no formula; the message is only the reason, e.g. ``unknown element 'Xx'``.
+
+    Examples
+    --------
+    >>> read_formula("Ca(OH)2")
+    {'Ca': 1.0, 'O': 2.0, 'H': 2.0}
     """
     if not isinstance(text, str):
         raise FormulaError("no formula given" if text is None else f"{text!r:.40} is not text")

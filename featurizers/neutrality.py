@@ -26,8 +26,8 @@ def can_be_neutral(xp: Any, z: Array, f: Array) -> Array:
 
     Parameters
     ----------
-    xp : NumpyBackend or TorchBackend
-        Library of the arrays.
+    xp : object
+        Operations on the arrays, from :func:`featurizers.arrays.backend`.
     z : ndarray or torch.Tensor, int64, shape (c, m)
         Atomic numbers, all above 0; m compositions of c elements each.
     f : ndarray or torch.Tensor, float64, shape (c, m)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ app = typer.Typer(
 Results go into the store, `./data` or `$IRNET_STORE`. Every step finds what it made before, and
 goes on where a killed run stopped. Try `irnet demo` first.""",
 )
-out = Console(highlight=False)
+# tables in a log or a pipe need not fit an 80-column terminal
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True, highlight=False)
 
 Model = Annotated[str, typer.Option(help="Name or id of a model, or the folder of a bundle.")]
@@ -216,8 +218,7 @@ def query(
     from infra.store import Store
 
     with _one_sentence():
-        found = run_query(Store(settings().store), sql)
-        names, values = found.columns, found.fetchmany(rows + 1)
+        names, values = run_query(Store(settings().store), sql, rows + 1)
     table = Table(*names)
     for row in values[:rows]:
         table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
@@ -306,13 +307,16 @@ def _metrics(id_: str) -> None:
 
 def _ranked(id_: str, rows: int) -> None:
     """Print the head of a ranked table, its funnel and its path."""
-    from flows.screen import RANKED
+    from infra.query import RANKED
     from infra.store import Store
 
     artifact = Store(settings().store).open(id_, "screens")
     manifest = artifact.manifest
     table = Table(
-        "rank", "formula", "system", f"{manifest.parameters['target']} ({manifest.parameters['unit']})"
+        "rank",
+        "formula",
+        "system",
+        f"{manifest.parameters['target']} ({manifest.parameters['unit']})",
     )
     for row in artifact.read_table(RANKED).slice(0, rows).to_pylist():
         table.add_row(

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from featurizers.blocks import schemas
 from flows.snapshot import source_of
-from infra.snapshot import DATA, REJECTED_ROWS
+from infra.artifact import REJECTED_ROWS
+from infra.snapshot import DATA
 from infra.store import Artifact
 from irnet_core.errors import DataError, FeatureSchemaError
 from irnet_core.schema import COMPOSITION, FORMULA, ROW
@@ -84,7 +85,7 @@ def load(
 ) -> Dataset:
     """Join features with the target by row and split them.
 
-    Rows without features are left out; :data:`infra.snapshot.REJECTED_ROWS` of the features says
+    Rows without features are left out; :data:`infra.artifact.REJECTED_ROWS` of the features says
     why.
 
     Raises

@@ -21,11 +21,12 @@ from featurizers.formula import parse_formulas
 from flows.progress import progress
 from flows.snapshot import source_of
 from flows.stage import stage
+from infra.artifact import REJECTED_ROWS
 from infra.compute import dask_client
 from infra.folder import Folder
 from infra.manifest import request_digest, utc_now
 from infra.settings import settings
-from infra.snapshot import DATA, REJECTED_ROWS
+from infra.snapshot import DATA
 from infra.store import Artifact, Staging, Store
 from irnet_core.errors import DataError
 from irnet_core.schema import (
@@ -160,7 +161,11 @@ def featurize_stage(snapshot: str, features: str) -> str:
             inputs=inputs,
             parameters=parameters,
             rows=rows - rejected.num_rows,
-            counts={"rejected": rejected.num_rows, "reasons": dict(reasons.most_common(20)), "parts": len(parts)},
+            counts={
+                "rejected": rejected.num_rows,
+                "reasons": dict(reasons.most_common(20)),
+                "parts": len(parts),
+            },
             licence=source.manifest.licence,
             citation=source.manifest.citation,
             started=started,

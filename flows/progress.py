@@ -31,7 +31,7 @@ def say(text: str) -> None:
     if FlowRunContext.get():
         get_run_logger().info(text)
     else:
-        console.print(text)
+        console.print(text, soft_wrap=True)
 
 
 @contextmanager
@@ -40,11 +40,15 @@ def progress(what: str, total: float) -> Iterator[Update]:
     if sys.stderr.isatty() and not FlowRunContext.get():
         with _bar() as bar:
             job = bar.add_task(what, total=total, note="")
-            yield lambda done, note="": bar.update(job, completed=done, note=note)
+
+            def move(done: float, note: str) -> None:
+                bar.update(job, completed=done, note=note)
+
+            yield move
         return
     begun = said = time.monotonic()
 
-    def update(done: float, note: str = "") -> None:
+    def update(done: float, note: str) -> None:
         nonlocal said
         now = time.monotonic()
         if now - said >= SECONDS_BETWEEN_LINES:

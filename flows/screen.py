@@ -8,140 +8,36 @@ merged ranking does not depend on where it was interrupted.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 from prefect import flow
 
 from featurizers.blocks import BLOCKS, encode
-from featurizers.elements import SYMBOLS, TABLE_SHA256, Z_OF, element_data, has_magpie_data
-from featurizers.formula import canonical_formulas, parse_formulas
+from featurizers.elements import element_data
+from flows.limits import Limits, compositions_of, limits_of
 from flows.models import open_model
-from flows.progress import progress, say
+from flows.progress import Update, progress, say
+from flows.ranked import ranked_table
 from flows.stage import stage
 from infra.compute import use_threads
 from infra.manifest import request_digest, utc_now
+from infra.query import RANKED
 from infra.settings import settings
-from infra.snapshot import DATA
 from infra.store import Artifact, Staging, Store
 from irnet_core.bundle import Bundle
 from irnet_core.device import pick_device
 from irnet_core.errors import ScreenError
 from irnet_core.inference import Predictor
-from irnet_core.schema import (
-    CANDIDATE,
-    CHEMICAL_SYSTEM,
-    COMPOSITION,
-    FORMULA,
-    N_ATOMS,
-    OXIDATION_STATES,
-    PREDICTION,
-    RANK,
-    arrow_schema,
-)
-from irnet_core.screening.candidates import Enumeration
+from irnet_core.schema import CANDIDATE, PREDICTION, RANK
 from irnet_core.screening.engine import RULE_SETS, Funnel, Screen
 from irnet_core.screening.known import KnownCompositions
 from irnet_core.screening.ranking import TopK
-from irnet_core.screening.rules import RULES, ElementRules
+from irnet_core.screening.rules import ElementRules
 
-RANKED = "ranked.parquet"
-FAMILIES = {"binaries": 2, "ternaries": 3, "quaternaries": 4}
 SHARD = 1_048_576  # candidates generated per shard
-RANKED_COLUMNS = (
-    RANK,
-    CANDIDATE,
-    FORMULA,
-    CHEMICAL_SYSTEM,
-    N_ATOMS,
-    PREDICTION,
-    OXIDATION_STATES,
-)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is screened, as the manifest records it."""
-
-    family: str
-    elements: tuple[int, ...]
-    max_atoms: int
-    rules: str
-    top: int
-    descending: bool
-
-    @property
-    def candidates(self) -> Enumeration:
-        """All candidates, in their order."""
-        return Enumeration(self.elements, FAMILIES[self.family], self.max_atoms)
-
-    def parameters(self) -> dict[str, Any]:
-        """For people and for the request digest."""
-        return asdict(self) | {
-            "elements": [SYMBOLS[z] for z in self.elements],
-            "rules": {name: RULES[name] for name in RULE_SETS[self.rules]},
-            "element_table": TABLE_SHA256,
-            "shard": SHARD,
-        }
-
-
-def limits_of(
-    known: Artifact | None,
-    family: str,
-    elements: list[str] | None,
-    exclude: list[str] | None,
-    max_atoms: int,
-    rules: str,
-    top: int,
-    descending: bool,
-) -> Limits:
-    """Check what the user asked for; by default the elements are those of the known compounds.
-
-    Raises
-    ------
-    ScreenError
-        Naming the element or limit that cannot be used.
-    """
-    if family not in FAMILIES:
-        raise ScreenError(f"there is no family {family!r}: choose among {', '.join(FAMILIES)}")
-    if rules not in RULE_SETS:
-        raise ScreenError(f"there are no rules {rules!r}: choose among {', '.join(RULE_SETS)}")
-    if top < 1:
-        raise ScreenError(f"--top is {top}: keep at least 1 candidate")
-    for symbol in (*(elements or ()), *(exclude or ())):
-        if symbol not in Z_OF:
-            raise ScreenError(f"there is no element {symbol!r}: write symbols such as Li,Fe,O")
-        if not has_magpie_data(Z_OF[symbol]):
-            raise ScreenError(f"there is no Magpie data for element {symbol!r}: leave it out")
-    both = set(elements or ()) & set(exclude or ())
-    if both:
-        raise ScreenError(f"{', '.join(sorted(both))} is in --elements and in --exclude")
-    if elements:
-        chosen = {Z_OF[symbol] for symbol in elements}
-    elif known is not None:
-        chosen = _elements_of(known)
-    else:
-        raise ScreenError("name --elements: there is no snapshot to take them from")
-    chosen -= {Z_OF[symbol] for symbol in exclude or ()}
-    limits = Limits(family, tuple(sorted(chosen)), max_atoms, rules, top, descending)
-    if not len(limits.candidates):
-        raise ScreenError("these limits leave no candidate: allow more elements or atoms")
-    return limits
-
-
-def _compositions(known: Artifact) -> tuple[np.ndarray, np.ndarray]:
-    formulas = known.read_table(DATA, [COMPOSITION.name]).column(COMPOSITION.name)
-    parsed = parse_formulas(formulas.unique().to_pylist())
-    return parsed.numbers, parsed.amounts.astype(np.int64)  # canonical amounts are whole
-
-
-def _elements_of(known: Artifact) -> set[int]:
-    """Elements of a snapshot that have data, but for the noble gases, which bond to nothing."""
-    noble = {Z_OF[symbol] for symbol in ("He", "Ne", "Ar", "Kr", "Xe", "Rn")}
-    present = set(np.unique(_compositions(known)[0]).tolist()) - {0} - noble
-    return {z for z in present if has_magpie_data(z)}
 
 
 def _prepare(bundle: Bundle, known: Artifact | None, limits: Limits) -> Screen:
@@ -153,7 +49,7 @@ def _prepare(bundle: Bundle, known: Artifact | None, limits: Limits) -> Screen:
         candidates=limits.candidates,
         rules=RULE_SETS[limits.rules],
         elements=ElementRules(data.oxidation_states, data.oxidation_counts, data.electronegativity),
-        known=None if known is None else KnownCompositions(*_compositions(known)),
+        known=None if known is None else KnownCompositions(*compositions_of(known)),
         encode=lambda numbers, amounts: encode(numbers, amounts.astype(np.float64), blocks),
         predictor=Predictor(bundle, device),
         top=limits.top,
@@ -161,7 +57,7 @@ def _prepare(bundle: Bundle, known: Artifact | None, limits: Limits) -> Screen:
     )
 
 
-def _shards(screen: Screen, staging: Staging, update: Any) -> tuple[TopK, Funnel]:
+def _shards(screen: Screen, staging: Staging, update: Update) -> tuple[TopK, Funnel]:
     """Run all shards that are not there yet and merge them."""
     total = len(screen.candidates)
     best, funnel = TopK(screen.top, screen.descending), Funnel()
@@ -169,11 +65,7 @@ def _shards(screen: Screen, staging: Staging, update: Any) -> tuple[TopK, Funnel
         stop = min(start + SHARD, total)
         name = f"shard-{start // SHARD:06d}.parquet"
         if not staging.has(name):
-            found, counts = screen.run(
-                start,
-                stop,
-                lambda done, start=start: update(start + done, f"{funnel.predicted:,} predicted"),
-            )
+            found, counts = screen.run(start, stop, _report(update, start, funnel.predicted))
             staging.write_table(name, _shard_table(found, counts))
         table = staging.read_table(name)
         funnel += Funnel(**json.loads(table.schema.metadata[b"funnel"]))
@@ -181,6 +73,11 @@ def _shards(screen: Screen, staging: Staging, update: Any) -> tuple[TopK, Funnel
         best.push(columns.pop(PREDICTION.name), columns.pop(CANDIDATE.name), **columns)
         update(stop, f"{funnel.predicted:,} predicted")
     return best, funnel
+
+
+def _report(update: Update, start: int, predicted: int) -> Callable[[int, int], None]:
+    """Progress within a shard, given where it starts and what was predicted before it."""
+    return lambda done, now: update(start + done, f"{predicted + now:,} predicted")
 
 
 def _shard_table(best: TopK, funnel: Funnel) -> pa.Table:
@@ -202,31 +99,6 @@ def _array(column: pa.ChunkedArray) -> np.ndarray:
     return flat.reshape(-1, column.type.list_size)
 
 
-def ranked_table(best: TopK, screened: bool) -> pa.Table:
-    """The table that users query: best first, with formulas and, under rules, charges."""
-    rows = best.table()
-    numbers, amounts = rows["numbers"], rows["amounts"]
-    formulas, _ = canonical_formulas(numbers, amounts.astype(np.float64))
-    symbols = np.array(SYMBOLS, dtype=object)[numbers]  # (n, arity)
-    # the formula's elements are in alphabetical order, the arrays' in order of atomic number
-    order = np.argsort(symbols.astype(str), axis=1)
-    symbols = np.take_along_axis(symbols, order, axis=1)
-    states = np.take_along_axis(rows["oxidation_states"], order, axis=1)
-    columns = {
-        RANK.name: np.arange(1, len(formulas) + 1),
-        CANDIDATE.name: rows[CANDIDATE.name],
-        FORMULA.name: formulas,
-        CHEMICAL_SYSTEM.name: ["-".join(row) for row in symbols],
-        N_ATOMS.name: amounts.sum(axis=1),
-        PREDICTION.name: rows[PREDICTION.name],
-        OXIDATION_STATES.name: states.tolist() if screened else [None] * len(formulas),
-    }
-    return pa.table(
-        [pa.array(columns[column.name], column.type) for column in RANKED_COLUMNS],
-        schema=arrow_schema(RANKED_COLUMNS),
-    )
-
-
 @stage("screen")
 def screen_stage(
     model: str,
@@ -244,11 +116,9 @@ def screen_stage(
     bundle, model_id = open_model(model, store)
     known = known or bundle.card.data.get("snapshot")
     snapshot = None if known in (None, "none") else store.open(known, "snapshots")
-    limits = limits_of(
-        snapshot, family, elements, exclude, max_atoms, rules, top, descending
-    )
+    limits = limits_of(snapshot, family, elements, exclude, max_atoms, rules, top, descending)
     inputs = {"model": model_id} | ({"known": snapshot.id} if snapshot else {})
-    request = request_digest("screens", inputs, limits.parameters())
+    request = request_digest("screens", inputs, limits.parameters() | {"shard": SHARD})
     if found := store.find("screens", request):
         store.name(found)
         return found.id
@@ -323,6 +193,4 @@ def screen(
     str
         Id of the screen.
     """
-    return screen_stage(
-        model, known, family, elements, exclude, max_atoms, rules, top, descending
-    )
+    return screen_stage(model, known, family, elements, exclude, max_atoms, rules, top, descending)

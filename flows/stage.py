@@ -42,5 +42,5 @@ def stage(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def run(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a flow through the Prefect server if there is one, else as a plain function."""
-    result: R = (flow if PREFECT_API_URL.value() else flow.fn)(*args, **kwargs)  # type: ignore[assignment]
+    result: R = (flow if PREFECT_API_URL.value() else flow.fn)(*args, **kwargs)
     return result

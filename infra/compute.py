@@ -12,7 +12,7 @@ from distributed import Client, LocalCluster
 from infra.settings import Settings
 
 # Workers are processes of one thread each: numerical libraries must not start their own.
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @contextmanager

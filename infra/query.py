@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import duckdb
 
 from infra.snapshot import DATA
@@ -33,23 +35,35 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def query(store: Store, sql: str) -> duckdb.DuckDBPyRelation:
-    """Result of a SQL statement.
+def query(store: Store, sql: str, most: int) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Run a SQL statement that returns a table.
+
+    Parameters
+    ----------
+    store : Store
+    sql : str
+    most : int
+        Rows to return at most.
+
+    Returns
+    -------
+    columns : list of str
+    rows : list of tuple
 
     Raises
     ------
     StoreError
-        If the statement cannot be run.
+        If the statement cannot be run, or returns no table.
     """
     connection = connect(store)
     try:
         relation = connection.sql(sql)
+        if relation is None:
+            raise StoreError("the query returns no table: write a SELECT")
+        return list(relation.columns), relation.limit(most).fetchall()
     except duckdb.Error as error:
         views = [row[0] for row in connection.sql("SHOW TABLES").fetchall()]
         raise StoreError(
             f"the query failed ({str(error).splitlines()[0]}): the views are "
             f"{', '.join(views) or '(none yet, run a screen first)'}"
         ) from error
-    if relation is None:
-        raise StoreError("the query returns no table: write a SELECT")
-    return relation

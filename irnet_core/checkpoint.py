@@ -18,11 +18,11 @@ CHECKPOINT = "checkpoint.safetensors"
 class Folder(Protocol):
     """Where checkpoints are kept: named byte strings, each replaced atomically."""
 
-    def has(self, name: str) -> bool: ...
+    def has(self, name: str) -> bool: ...  # noqa: D102
 
-    def read_bytes(self, name: str) -> bytes: ...
+    def read_bytes(self, name: str) -> bytes: ...  # noqa: D102
 
-    def write_bytes(self, name: str, data: bytes) -> object: ...
+    def write_bytes(self, name: str, data: bytes) -> object: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,9 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Context in which matrices are multiplied in bfloat16 if ``precision`` is ``auto`` and the
-    device does that natively, else in float32.
+    """Context in which matrices are multiplied in the chosen precision.
+
+    With ``auto`` that is bfloat16 where the device has it natively, else float32.
     """
     enabled = precision == "auto" and has_native_bf16(device)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

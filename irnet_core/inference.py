@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from irnet_core.bundle import Bundle
 from irnet_core.device import pick_device
 from irnet_core.errors import ModelError
+from irnet_core.networks import Layer, Network
 from irnet_core.scaling import Scaler
 from irnet_core.training import forward
 
@@ -30,7 +34,7 @@ class Predictor:
         self.device = device or pick_device("cpu")
         self.card = bundle.card
         self.precision = precision
-        self.network = bundle.network.to(self.device).eval()
+        self.network = folded(bundle.network).to(self.device)
         self.inputs = _to(bundle.inputs, self.device)
         self.target = _to(bundle.target, self.device)
 
@@ -50,6 +54,16 @@ class Predictor:
             )
         scaled = forward(self.network, self.inputs.forward(x), self.precision)
         return self.target.inverse(scaled)[:, 0].double()
+
+
+def folded(network: Network) -> Network:
+    """A copy for inference whose batch norms are folded into the linear layers before them."""
+    copied = copy.deepcopy(network).eval()
+    for layer in copied.modules():
+        if isinstance(layer, Layer) and isinstance(layer.norm, nn.BatchNorm1d):
+            layer.linear = fuse_linear_bn_eval(layer.linear, layer.norm)
+            layer.norm = nn.Identity()
+    return copied
 
 
 def _to(scaler: Scaler, device: torch.device) -> Scaler:

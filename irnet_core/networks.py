@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from irnet_core.errors import NotationError
@@ -156,7 +155,8 @@ class Layer(nn.Module):
         self.activation = nn.ReLU() if stack.activation else nn.Identity()
         self.shortcut = _shortcut(n_in, stack.width) if stack.residual_layer else None
 
-    def forward(self, x: Tensor) -> Tensor:  # (n, n_in) -> (n, width)
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs (n, n_in) to outputs (n, width)."""
         y: Tensor = self.activation(self.norm(self.linear(x)))
         return y if self.shortcut is None else y + self.shortcut(x)
 
@@ -169,7 +169,8 @@ class ResidualStack(nn.Module):
         self.layers = nn.Sequential(*_layers(n_in, stack))
         self.shortcut = _shortcut(n_in, stack.width)
 
-    def forward(self, x: Tensor) -> Tensor:  # (n, n_in) -> (n, width)
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs (n, n_in) to outputs (n, width)."""
         y: Tensor = self.layers(x) + self.shortcut(x)
         return y
 

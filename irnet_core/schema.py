@@ -39,9 +39,7 @@ class Column:
 
     def field(self) -> pa.Field:
         """Arrow field with unit and meaning as metadata."""
-        return pa.field(
-            self.name, self.type, metadata={"unit": self.unit, "meaning": self.meaning}
-        )
+        return pa.field(self.name, self.type, metadata={"unit": self.unit, "meaning": self.meaning})
 
 
 # identity of a row -------------------------------------------------------------------------
@@ -86,10 +84,34 @@ OXIDATION_STATES = Column(
 
 REJECTED = (ROW, FORMULA, REASON)
 
+#: Units of a user's own columns, read off the end of their names, longest first.
+UNIT_SUFFIXES = {
+    "_mev_atom": "meV/atom",
+    "_ev_atom": "eV/atom",
+    "_a3_atom": "A^3/atom",
+    "_mu_b_cell": "Bohr magnetons per cell",
+    "_g_cm3": "g/cm^3",
+    "_gpa": "GPa",
+    "_ev": "eV",
+    "_k": "K",
+}
 
-def arrow_schema(
-    columns: Iterable[Column], metadata: dict[str, str] | None = None
-) -> pa.Schema:
+
+def unit_of(name: str) -> str:
+    """Unit that the end of a column's name states, else ``"as given"``.
+
+    Examples
+    --------
+    >>> unit_of("delta_e_ev_atom"), unit_of("hardness")
+    ('eV/atom', 'as given')
+    """
+    for suffix, unit in UNIT_SUFFIXES.items():
+        if name.endswith(suffix):
+            return unit
+    return "as given"
+
+
+def arrow_schema(columns: Iterable[Column], metadata: dict[str, str] | None = None) -> pa.Schema:
     """Arrow schema of some columns, with the schema version in its metadata.
 
     Examples

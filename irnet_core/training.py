@@ -25,7 +25,9 @@ from irnet_core.recipes import Recipe
 from irnet_core.scaling import Scaler
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-ROWS_PER_EVALUATION_BATCH = 8192
+# rows per batch in evaluation: on a CPU the activations of the widest layer should fit the cache
+EVALUATION_BATCH = {"cpu": 1024, "cuda": 65_536}
+STEPS_BETWEEN_AVERAGES = 8  # each step would move more memory and change nothing
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,10 @@ class _Run:
         self.average.load_state_dict(self.network.state_dict())
         self.best = {name: value.clone() for name, value in self._averaged_state().items()}
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+            self.network.parameters(),
+            recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=True,
         )
         self.progress = Progress()
 
@@ -181,9 +186,9 @@ class _Run:
         for i in range(self.steps):
             rows = order[i * self.batch : (i + 1) * self.batch]
             total += self._step(self.train_x[rows], self.train_y[rows])
-            yield float(total) / (i + 1) if self.device.type == "cpu" else math.nan, (
-                (i + 1) * self.batch
-            )
+            # asking a GPU for the loss would make it wait in each step
+            running = float(total) / (i + 1) if self.device.type == "cpu" else math.nan
+            yield running, (i + 1) * self.batch
         loss = float(total) / self.steps * float(self.target.scale)
         if not math.isfinite(loss):
             raise TrainingError(
@@ -207,7 +212,7 @@ class _Run:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
         self.optimizer.step()
         self.progress.step += 1
-        if self.recipe.averaging:
+        if self.recipe.averaging and self.progress.step % STEPS_BETWEEN_AVERAGES == 0:
             self._update_average()
         return loss.detach()
 
@@ -222,9 +227,11 @@ class _Run:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        half_life = max(1.0, self.recipe.averaging * self.epochs * self.steps)
+        updates = self.progress.step // STEPS_BETWEEN_AVERAGES
+        all_updates = self.epochs * self.steps / STEPS_BETWEEN_AVERAGES
+        half_life = max(1.0, self.recipe.averaging * all_updates)
         # early on the average spans what there is, so that the first weights are soon forgotten
-        weight = max(1 - 0.5 ** (1 / half_life), 1 / (self.progress.step + 1))
+        weight = max(1 - 0.5 ** (1 / half_life), 1 / updates)
         averages, values = self._averaged_state(), self.network.state_dict()
         names = [name for name, value in values.items() if value.is_floating_point()]
         torch._foreach_lerp_(
@@ -311,7 +318,8 @@ def forward(network: Network, x: Tensor, precision: str) -> Tensor:
     """Outputs (n, n_outputs) for scaled inputs (n, n_inputs), in evaluation mode, in batches."""
     network.eval()
     with torch.inference_mode(), autocast(x.device, precision):
-        parts = [network(part).float() for part in x.split(ROWS_PER_EVALUATION_BATCH)]
+        batches = x.split(EVALUATION_BATCH.get(x.device.type, 8192))
+        parts = [network(batch).float() for batch in batches]
     return torch.cat(parts) if parts else x.new_empty(0, network.n_outputs)
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from irnet_core import schema
-from irnet_core.schema import Column
+from irnet_core.schema import Column, unit_of
 
 KNOWN_COLUMNS = {c.name: c for c in vars(schema).values() if isinstance(c, Column)}
 
@@ -63,14 +63,15 @@ class Source(Protocol):
 
 
 def described(field: pa.Field, meaning: str) -> pa.Field:
-    """Field of a source's own column: known columns keep unit and meaning, others are as given.
+    """Field of a source's own column: known columns keep unit and meaning.
 
     Examples
     --------
-    >>> described(pa.field("gap", pa.float64()), "column of gaps.csv").metadata[b"unit"]
-    b'as given'
+    >>> described(pa.field("gap_ev", pa.float64()), "column of gaps.csv").metadata[b"unit"]
+    b'eV'
     """
     known = KNOWN_COLUMNS.get(field.name)
     if known is not None and known.type == field.type:
         return known.field()
-    return pa.field(field.name, field.type, metadata={"unit": "as given", "meaning": meaning})
+    metadata = {"unit": unit_of(field.name), "meaning": meaning}
+    return pa.field(field.name, field.type, metadata=metadata)

@@ -78,7 +78,7 @@ class Screen:
     descending: bool = False
 
     def run(
-        self, start: int, stop: int, report: Callable[[int], None] | None = None
+        self, start: int, stop: int, report: Callable[[int, int], None] | None = None
     ) -> tuple[TopK, Funnel]:
         """Screen candidates ``start`` to ``stop - 1``.
 
@@ -87,7 +87,7 @@ class Screen:
         start, stop : int
             Range of candidate indices.
         report : callable, optional
-            Called with the number of candidates done so far.
+            Called with the numbers of candidates done and predicted so far.
 
         Returns
         -------
@@ -104,7 +104,7 @@ class Screen:
         return best, funnel
 
     def _batches(
-        self, start: int, stop: int, funnel: Funnel, report: Callable[[int], None] | None
+        self, start: int, stop: int, funnel: Funnel, report: Callable[[int, int], None] | None
     ) -> Iterator[tuple[np.ndarray, ...]]:
         """Survivors of the filters, gathered so that the network sees full batches."""
         waiting: list[tuple[np.ndarray, ...]] = []
@@ -120,28 +120,26 @@ class Screen:
                     yield tuple(column[i : i + BATCH] for column in columns)
                 waiting, count = [], 0
             if report is not None:
-                report(last - start)
+                report(last - start, funnel.predicted)
 
     def _survivors(self, first: int, last: int, funnel: Funnel) -> tuple[np.ndarray, ...]:
         """Index, numbers, amounts and oxidation states of candidates that pass the filters."""
-        index = np.arange(first, last, dtype=np.int64)
         numbers, amounts = self.candidates.take(first, last)
-        funnel.generated += len(index)
+        states = np.zeros(numbers.shape, np.int8)
+        rows: tuple[np.ndarray, ...] = (np.arange(first, last), numbers, amounts, states)
+        funnel.generated += len(numbers)
         if self.rules:
             passes, states = neutral_assignments(
                 numbers, amounts, self.elements, "electronegativity" in self.rules
             )
-            keep = np.flatnonzero(passes)
-            index, numbers, amounts, states = (
-                column[keep] for column in (index, numbers, amounts, states)
-            )
-        else:
-            states = np.zeros(numbers.shape, np.int8)
-        funnel.after_rules += len(index)
+            rows = _where(passes, (*rows[:3], states))
+        funnel.after_rules += len(rows[0])
         if self.known is not None:
-            new = np.flatnonzero(~self.known.contains(numbers, amounts))
-            index, numbers, amounts, states = (
-                column[new] for column in (index, numbers, amounts, states)
-            )
-        funnel.after_known += len(index)
-        return index, numbers, amounts, states
+            rows = _where(~self.known.contains(rows[1], rows[2]), rows)
+        funnel.after_known += len(rows[0])
+        return rows
+
+
+def _where(mask: np.ndarray, rows: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    keep = np.flatnonzero(mask)
+    return tuple(column[keep] for column in rows)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from featurizers.elements import SYMBOLS, Z_OF
 from featurizers.formula import (
-    MAX_AMOUNT,
     MAX_ELEMENTS,
     MAX_LENGTH,
     canonical_formula,
