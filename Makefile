@@ -26,7 +26,7 @@ export DASK_CONFIG ?= $(CURDIR)/.cache/dask
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-features clean
+.PHONY: help setup demo test test-slow lint bench-features clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ demo: $(VENV)/.runtime ## Run the screening demo on real records, from data to r
 test: $(VENV)/.dev ## Run the fast tests
 	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
 
+test-slow: $(VENV)/.dev ## Run the tests that take minutes: thousands of rows against the oracles
+	$(BIN)/pytest -m slow $(PYTEST_ARGS)
+
 lint: $(VENV)/.dev ## Check style, formatting, types and the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,7 +51,7 @@ lint: $(VENV)/.dev ## Check style, formatting, types and the layers
 	$(BIN)/lint-imports
 
 bench-features: $(VENV)/.dev ## Compare the featurizers with matminer, in one run
-	$(BIN)/python benchmarks/features.py
+	$(BIN)/python tests/benchmarks/bench_features.py
 
 clean: ## Remove .venv, caches and Prefect's files; data/ stays
 	rm -rf $(VENV) .cache .prefect build *.egg-info

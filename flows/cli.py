@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -195,11 +196,11 @@ def demo() -> None:
 
     with _one_sentence():
         _ranked(run(flow), 20)
+    irnet = _command()
     out.print(
-        "\nGo on with\n"
-        '  irnet query "SELECT formula, prediction FROM ranked '
-        "WHERE chemical_system LIKE '%Li%' LIMIT 10\"\n"
-        "  irnet screen ternaries --model demo --elements Li,Na,Mg,Al,Si,P,S,O,F --max-atoms 12",
+        f'\nGo on with\n  {irnet} query "SELECT rank, formula, prediction FROM ranked '
+        "WHERE chemical_system LIKE '%-O%' LIMIT 10\"\n"
+        f"  {irnet} screen ternaries --model demo --elements Li,Na,Mg,Al,Si,P,S,O,F --max-atoms 12",
         soft_wrap=True,
     )
 
@@ -271,6 +272,15 @@ def list_(
                 manifest.what,
             )
     out.print(table if table.row_count else "the store is empty, try irnet demo")
+
+
+def _command() -> str:
+    """How the user calls this program from here."""
+    called = Path(sys.argv[0]).absolute()
+    if shutil.which("irnet") == str(called):
+        return "irnet"
+    here = Path.cwd()
+    return str(called.relative_to(here)) if called.is_relative_to(here) else str(called)
 
 
 def _symbols(text: str | None) -> list[str] | None:
