@@ -6,6 +6,8 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+PORT ?= 4200
+POOL ?= irnet
 
 SHELL := bash
 VENV := .venv
@@ -26,7 +28,7 @@ export DASK_CONFIG ?= $(CURDIR)/.cache/dask
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench-features clean
+.PHONY: help setup demo server deploy worker test test-slow lint bench-features clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +39,20 @@ setup: $(VENV)/.dev ## Install the runtime and the development tools into .venv
 
 demo: $(VENV)/.runtime ## Run the screening demo on real records, from data to ranked candidates
 	$(BIN)/irnet demo
+
+# In any order: deploy and worker wait for the server. PREFECT_API_URL names one elsewhere.
+server deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PORT)/api
+
+server: $(VENV)/.runtime ## Start a Prefect server at port PORT (4200), until Ctrl-C
+	$(BIN)/prefect --no-prompt server start --port $(PORT)
+
+deploy: $(VENV)/.runtime ## Register the deployments of prefect.yaml with the server
+	$(BIN)/python -m flows.server
+	$(BIN)/prefect --no-prompt deploy --all
+
+worker: $(VENV)/.runtime ## Run what deployments start in the work pool POOL (irnet), until Ctrl-C
+	$(BIN)/python -m flows.server
+	$(BIN)/prefect --no-prompt worker start --pool $(POOL) --type process --limit 1
 
 test: $(VENV)/.dev ## Run the fast tests
 	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)

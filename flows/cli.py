@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -28,9 +28,12 @@ app = typer.Typer(
 Results go into the store, `./data` or `$IRNET_STORE`. Every step finds what it made before, and
 goes on where a killed run stopped. Try `irnet demo` first.""",
 )
-# tables in a log or a pipe need not fit an 80-column terminal
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-err = Console(stderr=True, highlight=False)
+# Names and paths may hold [brackets] and :colons:, so nothing is read as markup or emoji.
+# Tables in a log or a pipe need not fit an 80-column terminal.
+out = Console(
+    highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120
+)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 Model = Annotated[str, typer.Option(help="Name or id of a model, or the folder of a bundle.")]
 FormulaColumn = Annotated[str, typer.Option(help="Column that holds the formulas.")]
@@ -46,17 +49,19 @@ MaxAtoms = Annotated[int, typer.Option(help="Most atoms in a reduced formula.")]
 
 @contextmanager
 def _one_sentence() -> Iterator[None]:
-    """Print errors a user can act on as one sentence and exit with status 1."""
-    try:
-        yield
-    except IRNetError as error:
-        err.print(f"[red]error:[/] {error}", markup=True, soft_wrap=True)
-        raise typer.Exit(1) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "IRNET_" + "_".join(str(part) for part in first["loc"]).upper()
-        err.print(f"[red]error:[/] {name} cannot be used: {first['msg']}", soft_wrap=True)
-        raise typer.Exit(1) from error
+    """Print errors a user can act on as one sentence and exit with status 1; warnings too."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: _say("warning:", "yellow", message)
+        try:
+            yield
+        except IRNetError as error:
+            _say("error:", "red", error)
+            raise typer.Exit(1) from error
+
+
+def _say(what: str, style: str, message: object) -> None:
+    err.print(what, style=style, end=" ")
+    err.print(str(message), soft_wrap=True)
 
 
 @app.callback()
@@ -66,14 +71,18 @@ def _prepare() -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if "PREFECT_API_URL" not in os.environ and not (Path.home() / ".prefect").exists():
         os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").absolute()))
-    # A failed run's traceback is in the server's log; the user gets the sentence.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    # A failed run's traceback goes into the server's log; the user gets the sentence.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
 @app.command()
 def snapshot(
-    source: Annotated[str, typer.Argument(help="pymatgen-expt, file, or the path of a table.")],
-    path: Annotated[str | None, typer.Option(help="Table for the source `file`.")] = None,
+    source: Annotated[
+        str, typer.Argument(help="pymatgen-expt, or the path of a CSV or Parquet table.")
+    ],
+    path: Annotated[
+        str | None, typer.Option(help="The table, where the source is the word `file`.")
+    ] = None,
     formula_column: FormulaColumn = "formula",
 ) -> None:
     """Take a snapshot of a database or a table: `irnet snapshot pymatgen-expt`."""
@@ -105,8 +114,12 @@ def train(
     target: Annotated[str, typer.Option(help="Column to learn.")],
     split_column: Annotated[
         str | None,
-        typer.Option(help="Column with train/val; without it a random tenth validates."),
+        typer.Option(
+            help="Column with train, val and test (never read); without it, a random tenth of the "
+            "compositions validates."
+        ),
     ] = None,
+    formula_column: FormulaColumn = "formula",
     network: Network = "irnet-17",
     recipe: Recipe = "modern",
     epochs: Epochs = None,
@@ -123,6 +136,7 @@ def train(
             data=data,
             target=target,
             split_column=split_column,
+            formula_column=formula_column,
             network=network,
             recipe=recipe,
             epochs=epochs,
@@ -140,7 +154,10 @@ def predict(
     output: Annotated[str, typer.Option(help="File to write, .csv or .parquet.")],
     formula_column: FormulaColumn = "formula",
 ) -> None:
-    """Add the column `prediction` to a table of formulas."""
+    """Add the column `prediction` to a table of formulas.
+
+    For example `irnet predict --model gaps --input table.csv --output predicted.csv`.
+    """
     from flows.predict import predict as work
 
     with _one_sentence():
@@ -154,8 +171,11 @@ def predict(
 def screen(
     family: Annotated[str, typer.Argument(help="binaries, ternaries or quaternaries.")],
     model: Model = "default",
-    elements: Annotated[str | None, typer.Option(help="Symbols, such as Li,Fe,O.")] = None,
-    exclude: Annotated[str | None, typer.Option(help="Symbols to leave out.")] = None,
+    elements: Annotated[
+        str | None,
+        typer.Option(help="Symbols, such as Li,Fe,O; by default those of the known compounds."),
+    ] = None,
+    exclude: Annotated[str | None, typer.Option(help="Symbols to leave out, such as Tc,U.")] = None,
     max_atoms: MaxAtoms = 10,
     top: Top = 10_000,
     rules: Annotated[
@@ -164,9 +184,14 @@ def screen(
     ] = "strict",
     known: Annotated[
         str | None,
-        typer.Option(help="Snapshot whose compositions are left out, or none."),
+        typer.Option(
+            help="Snapshot whose compositions are left out, or none; by default the one the model "
+            "was trained on."
+        ),
     ] = None,
-    descending: Annotated[bool, typer.Option(help="Large predictions are best.")] = False,
+    descending: Annotated[
+        bool, typer.Option("--descending", help="Large predictions are best, not small ones.")
+    ] = False,
 ) -> None:
     """Rank generated compositions: `irnet screen ternaries --model default --max-atoms 8`."""
     from flows.screen import screen as flow
@@ -190,7 +215,7 @@ def screen(
 
 @app.command()
 def demo() -> None:
-    """Run the whole pipeline on 2,135 measured formation enthalpies that come with pymatgen."""
+    """Run the whole pipeline, in minutes, on 2,135 measured formation enthalpies."""
     from flows.demo import demo as flow
     from flows.stage import run
 
@@ -212,8 +237,9 @@ def query(
 ) -> None:
     """Query the store with SQL (DuckDB).
 
-    The views: ranked is the latest screen and snapshot the latest snapshot; the others are
-    screen_ID and snapshot_ID.
+    For example `irnet query "SELECT formula, prediction FROM ranked LIMIT 10"`. The views: ranked
+    is the latest screen and snapshot the latest snapshot; the others are screen_ID and
+    snapshot_ID.
     """
     from infra.query import query as run_query
     from infra.store import Store
@@ -241,7 +267,7 @@ def verify(
         problems = store.verify(ref)
     where = f"{artifact.manifest.kind}/{artifact.id}"
     for problem in problems:
-        err.print(f"[red]damaged:[/] {problem}", soft_wrap=True)
+        _say("damaged:", "red", problem)
     if problems:
         err.print(f"remove {artifact.url} and run the command that made it again", soft_wrap=True)
         raise typer.Exit(1)
@@ -294,7 +320,7 @@ def _made(kind: str, id_: str) -> None:
     artifact = Store(settings().store).open(id_, kind)
     manifest = artifact.manifest
     rows = "" if manifest.rows is None else f", {manifest.rows:,} rows"
-    out.print(f"{kind}/{id_}: {manifest.what}{rows}", soft_wrap=True)
+    out.print(f"{kind}/{id_}: {manifest.what.rstrip('.')}{rows}", soft_wrap=True)
     if rejected := manifest.counts.get("rejected"):
         reasons = manifest.counts.get("reasons", {})
         often = ", ".join(f"{reason} ({count})" for reason, count in list(reasons.items())[:3])

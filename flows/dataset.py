@@ -36,29 +36,35 @@ def check_columns(snapshot: Artifact, target: str, split_column: str | None) -> 
     Raises
     ------
     DataError
-        Naming the column, and the first row that is empty, not a number or not finite.
+        Naming the column, and the first row whose target is empty, not a number or not finite, or
+        whose role is none. Targets of test rows may be missing.
     """
     source = source_of(snapshot)
     with snapshot.folder.open(DATA) as file:
         schema = pq.read_schema(file)
+    own = [n for n in schema.names if n not in (ROW.name, FORMULA.name, COMPOSITION.name)]
     for column in filter(None, (target, split_column)):
-        if column not in schema.names:
-            own = [n for n in schema.names if n not in (ROW.name, FORMULA.name, COMPOSITION.name)]
+        if column not in own:
             raise DataError(
                 f"there is no such column: the table has {', '.join(own) or 'no other column'}",
                 source=source,
                 column=column,
             )
     field = schema.field(target)
-    table = snapshot.read_table(DATA, [ROW.name, FORMULA.name, target])
+    names = (ROW.name, FORMULA.name, COMPOSITION.name, target, split_column)
+    table = snapshot.read_table(DATA, list(filter(None, names)))
+    if split_column:
+        split = _given_split(table, split_column, source)
+        table = table.take(pa.array(np.sort(np.concatenate([split.train, split.validation]))))
     values, rows = table.column(target), table.column(ROW.name)
     if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)):
+        first = next((i for i, value in enumerate(values.to_pylist()) if _is_text(value)), 0)
         raise DataError(
             f"a target must be numbers, this column holds {field.type} such as "
-            f"{values[0].as_py()!r}: choose a numeric column",
+            f"{values[first].as_py()!r}: correct the table or choose another column",
             source=source,
             column=target,
-            row=rows[0].as_py(),
+            row=rows[first].as_py(),
         )
     usable = pc.fill_null(pc.is_finite(values), False)
     if not pc.all(usable).as_py():
@@ -126,20 +132,43 @@ def load(
         )
     table = table.take(pa.array(position))
     y = table.column(target).to_numpy().astype(np.float64)
-    compositions = np.asarray(table.column(COMPOSITION.name).to_pylist(), dtype=object)
     if split_column:
-        labels = np.asarray(table.column(split_column).to_pylist(), dtype=object)
-        split = given_split(labels, column=split_column, source=source_of(snapshot))
-        shared = shared_compositions(split, compositions)
-        if len(shared):
-            raise DataError(
-                f"{len(shared)} compositions, such as {shared[0]}, are in train and in val, which "
-                "makes the validation error too good: give each composition one role",
-                source=source_of(snapshot),
-                column=split_column,
-            )
+        split = _given_split(table, split_column, source_of(snapshot))
     else:
-        split = random_split(compositions, seed=seed)
+        groups = _objects(table, COMPOSITION.name)
+        split = random_split(groups, seed=seed, source=source_of(snapshot))
     data = TrainingData(x[split.train], y[split.train], x[split.validation], y[split.validation])
     unit = (field.metadata or {}).get(b"unit", b"as given").decode()
     return Dataset(data, split, unit)
+
+
+def _given_split(table: pa.Table, column: str, source: str) -> Split:
+    """Split by a column, in which no composition may have two roles."""
+    rows, compositions = table.column(ROW.name).to_numpy(), _objects(table, COMPOSITION.name)
+    split = given_split(_objects(table, column), column=column, source=source, rows=rows)
+    shared = shared_compositions(split, compositions)
+    if len(shared):
+        first = split.validation[compositions[split.validation] == shared[0]][0]
+        raise DataError(
+            f"{len(shared)} compositions, such as {shared[0]}, are in train and in val, which "
+            "makes the validation error too good: give each composition one role",
+            source=source,
+            column=column,
+            row=int(rows[first]),
+        )
+    return split
+
+
+def _objects(table: pa.Table, column: str) -> np.ndarray:
+    return np.asarray(table.column(column).to_pylist(), dtype=object)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is there and is no number, not even one written as text."""
+    if value is None:
+        return False
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return True
+    return False

@@ -137,6 +137,7 @@ def featurize_stage(snapshot: str, features: str) -> str:
     }
     request = request_digest("features", inputs, parameters)
     if found := store.find("features", request):
+        store.name(found)
         return found.id
     started = utc_now()
     with store.staging("features", request) as staging:
@@ -145,10 +146,11 @@ def featurize_stage(snapshot: str, features: str) -> str:
         rows = source.manifest.rows or 0
         if rejected.num_rows == rows:
             first = rejected.slice(0, 1).to_pylist()[0]
+            staging.discard()
             raise DataError(
                 f"no row has features, the first because: {first[REASON.name]}; take a table with "
                 "other elements",
-                source=f"snapshot {source.id}",
+                source=source_of(source),
                 column=FORMULA.name,
                 row=first[ROW.name],
             )

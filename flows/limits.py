@@ -76,7 +76,7 @@ def limits_of(
     both = set(elements or ()) & set(exclude or ())
     if both:
         raise ScreenError(f"{', '.join(sorted(both))} is in --elements and in --exclude")
-    if elements:
+    if elements is not None:
         chosen = {Z_OF[symbol] for symbol in elements}
     elif known is not None:
         chosen = _elements_of(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
     bundle.check_inputs([BLOCKS[name].schema for name in blocks if name in BLOCKS])
     table = TableFile(source, formula_column).read()
     for column in (PREDICTION, REASON):
-        if column.name in table.column_names:
+        if column.name in (formula_column, *table.column_names):
             raise DataError(
                 "the output has a column of this name, rename it", source=source, column=column.name
             )
@@ -90,7 +91,8 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
     if reasons:
         texts = [reasons.get(row) for row in range(table.num_rows)]
         table = table.append_column(REASON.field(), pa.array(texts, REASON.type))
-    _write(table, Path(output))
+    names = [formula_column if name == FORMULA.name else name for name in table.column_names]
+    _write(table.rename_columns(names), Path(output))
     return table.num_rows - len(reasons), len(reasons)
 
 
@@ -107,5 +109,11 @@ def _write(table: pa.Table, path: Path) -> None:
             f"the file cannot be written ({error.strerror or error}): choose another --output",
             source=str(path),
         ) from error
+    except pa.ArrowException as error:  # lists and other nested columns
+        raise DataError(
+            f"the table does not fit into CSV ({error}): let --output end in .parquet",
+            source=str(path),
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written, nothing can be deleted either
+            temporary.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 SECONDS_BETWEEN_LINES = 5.0
 
 #: Called with the work done so far and a few words about it.
@@ -27,17 +27,18 @@ Update = Callable[[float, str], None]
 
 
 def say(text: str) -> None:
-    """One line to the terminal, or to the log of the Prefect run."""
-    if FlowRunContext.get():
+    """One line to the log of the Prefect run, if there is one, and to people who watch."""
+    recorded = FlowRunContext.get() is not None
+    if recorded:
         get_run_logger().info(text)
-    else:
+    if not recorded or sys.stderr.isatty():
         console.print(text, soft_wrap=True)
 
 
 @contextmanager
 def progress(what: str, total: float) -> Iterator[Update]:
     """Show the progress of one stage; yields the function to call with what is done so far."""
-    if sys.stderr.isatty() and not FlowRunContext.get():
+    if sys.stderr.isatty():
         with _bar() as bar:
             job = bar.add_task(what, total=total, note="")
 
@@ -68,6 +69,6 @@ def _bar() -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
     )

@@ -7,7 +7,7 @@ from prefect import flow
 from flows.dataset import check_columns
 from flows.featurize import featurize_stage
 from flows.snapshot import snapshot_stage
-from flows.train import train_stage
+from flows.train import check_choices, train_stage
 from infra.settings import settings
 from infra.store import Store
 
@@ -18,6 +18,7 @@ def retrain(
     path: str | None = None,
     target: str = "formation_energy_ev_atom",
     split_column: str | None = None,
+    formula_column: str = "formula",
     network: str = "irnet-17",
     recipe: str = "modern",
     epochs: int | None = None,
@@ -33,7 +34,8 @@ def retrain(
     str
         Id of the model; that of the earlier one if the source has not changed.
     """
-    snapshot = snapshot_stage(source, path, "formula")
+    check_choices(network, recipe, epochs, name)
+    snapshot = snapshot_stage(source, path, formula_column)
     check_columns(Store(settings().store).open(snapshot, "snapshots"), target, split_column)
     features = featurize_stage(snapshot, "composition")
     return train_stage(

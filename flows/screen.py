@@ -29,7 +29,7 @@ from infra.settings import settings
 from infra.store import Artifact, Staging, Store
 from irnet_core.bundle import Bundle
 from irnet_core.device import pick_device
-from irnet_core.errors import ScreenError
+from irnet_core.errors import ScreenError, StoreError
 from irnet_core.inference import Predictor
 from irnet_core.schema import CANDIDATE, PREDICTION, RANK
 from irnet_core.screening.engine import RULE_SETS, Funnel, Screen
@@ -38,6 +38,23 @@ from irnet_core.screening.ranking import TopK
 from irnet_core.screening.rules import ElementRules
 
 SHARD = 1_048_576  # candidates generated per shard
+
+
+def _known(store: Store, known: str | None, bundle: Bundle) -> Artifact | None:
+    """Snapshot of the known compositions: the one asked for, else the model's own."""
+    if known == "none":
+        return None
+    if known:
+        return store.open(known, "snapshots")
+    if not (own := bundle.card.data.get("snapshot")):
+        return None
+    try:
+        return store.open(own, "snapshots")
+    except StoreError as error:
+        raise StoreError(
+            f"snapshot {own}, which model {bundle.card.name!r} was trained on, is not in "
+            f"{store.root}: name another one with --known, or leave nothing out with --known none"
+        ) from error
 
 
 def _prepare(bundle: Bundle, known: Artifact | None, limits: Limits) -> Screen:
@@ -69,8 +86,9 @@ def _shards(screen: Screen, staging: Staging, update: Update) -> tuple[TopK, Fun
             staging.write_table(name, _shard_table(found, counts))
         table = staging.read_table(name)
         funnel += Funnel(**json.loads(table.schema.metadata[b"funnel"]))
-        columns = {c: _array(table.column(c)) for c in table.column_names}
-        best.push(columns.pop(PREDICTION.name), columns.pop(CANDIDATE.name), **columns)
+        if table.num_rows:  # else the columns beside the prediction are missing
+            columns = {c: _array(table.column(c)) for c in table.column_names}
+            best.push(columns.pop(PREDICTION.name), columns.pop(CANDIDATE.name), **columns)
         update(stop, f"{funnel.predicted:,} predicted")
     return best, funnel
 
@@ -114,8 +132,7 @@ def screen_stage(
     """Publish a ranked table; returns its id."""
     store = Store(settings().store)
     bundle, model_id = open_model(model, store)
-    known = known or bundle.card.data.get("snapshot")
-    snapshot = None if known in (None, "none") else store.open(known, "snapshots")
+    snapshot = _known(store, known, bundle)
     limits = limits_of(snapshot, family, elements, exclude, max_atoms, rules, top, descending)
     inputs = {"model": model_id} | ({"known": snapshot.id} if snapshot else {})
     request = request_digest("screens", inputs, limits.parameters() | {"shard": SHARD})
@@ -132,13 +149,15 @@ def screen_stage(
     )
     with store.staging("screens", request) as staging, progress("screen", total) as update:
         best, funnel = _shards(screen, staging, update)
-        if not funnel.predicted:
+        if funnel.predicted == funnel.not_finite:
+            staging.discard()
             raise ScreenError(
                 f"no candidate is left of {funnel.generated:,}: {funnel.after_rules:,} pass the "
-                f"rules, {funnel.after_known:,} of them are new; allow more elements or atoms, or "
-                "take --rules none"
+                f"rules, {funnel.after_known:,} of them are new, {funnel.not_finite:,} of these "
+                "have no finite prediction; allow more elements or atoms, or take --rules none"
             )
-        staging.write_table(RANKED, ranked_table(best, bool(screen.rules)), row_group_size=10_000)
+        ranked = ranked_table(best, bool(screen.rules))
+        staging.write_table(RANKED, ranked, row_group_size=10_000)
         return store.publish(
             staging,
             [RANKED],
@@ -146,7 +165,7 @@ def screen_stage(
             inputs=inputs,
             parameters=limits.parameters()
             | {"target": bundle.card.target, "unit": bundle.card.unit},
-            rows=min(top, funnel.predicted),
+            rows=ranked.num_rows,
             counts=asdict(funnel),
             licence=bundle.card.data.get("licence", ""),
             citation=bundle.card.data.get("citation", ""),

@@ -18,7 +18,10 @@ from irnet_core.errors import SourceError
 def snapshot_stage(source: str, path: str | None, formula_column: str) -> str:
     """Publish a snapshot of a source; returns its id."""
     if source not in SOURCES:
-        raise SourceError(f"there is no source {source!r}: choose among {', '.join(SOURCES)}")
+        raise SourceError(
+            f"there is no file and no source {source!r}: check the path, or choose among "
+            f"{', '.join(SOURCES)}"
+        )
     if source == "file" and path is None:
         raise SourceError("the source 'file' needs --path FILE, a CSV or Parquet table")
     made = SOURCES[source](path, formula_column) if source == "file" else SOURCES[source]()
@@ -48,10 +51,10 @@ def snapshot(
     return snapshot_stage(source, path, formula_column)
 
 
-def snapshot_of(data: str) -> str:
+def snapshot_of(data: str, formula_column: str) -> str:
     """Id of the snapshot that ``data`` names, or of one taken of the file at that path."""
     if Path(data).exists():
-        return snapshot_stage("file", data, "formula")
+        return snapshot_stage("file", data, formula_column)
     return Store(settings().store).open(data, "snapshots").id
 
 

@@ -16,6 +16,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL
 
+from flows.server import wait_until_ready
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -41,6 +43,15 @@ def stage(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def run(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a flow through the Prefect server if there is one, else as a plain function."""
-    result: R = (flow if PREFECT_API_URL.value() else flow.fn)(*args, **kwargs)
+    """Run a flow through the Prefect server if there is one, else as a plain function.
+
+    Raises
+    ------
+    IRNetError
+        If ``PREFECT_API_URL`` names a server that does not answer.
+    """
+    url = PREFECT_API_URL.value()
+    if url:
+        wait_until_ready(url, seconds=0)
+    result: R = (flow if url else flow.fn)(*args, **kwargs)
     return result

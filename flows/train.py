@@ -14,16 +14,43 @@ from flows.snapshot import snapshot_of, source_of
 from flows.stage import stage
 from infra.compute import use_threads
 from infra.manifest import code_version, request_digest, utc_now
+from infra.refs import user_name
 from infra.settings import settings
 from infra.store import Store
 from irnet_core import bundle
 from irnet_core.bundle import Bundle, Card
 from irnet_core.device import has_native_bf16, pick_device
+from irnet_core.errors import NotationError
 from irnet_core.inference import Predictor
 from irnet_core.metrics import metrics
 from irnet_core.networks import notation_of, parse_notation
+from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
 from irnet_core.training import Status, fit
+
+
+def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> tuple[str, Recipe]:
+    """Make sure, before any work, that a model can be trained and named as the user asked.
+
+    Returns
+    -------
+    notation : str
+        Of the network.
+    recipe : Recipe
+
+    Raises
+    ------
+    NotationError, TrainingError, ModelError, StoreError
+        Saying which of the choices, or the device in the settings, cannot be used.
+    """
+    notation = notation_of(network)
+    _, n_outputs = parse_notation(notation)
+    if n_outputs != 1:
+        raise NotationError(f"network {network!r} has {n_outputs} outputs: end it in -1")
+    chosen = recipe_of(recipe)
+    pick_device(settings().device)
+    user_name(name)
+    return notation, chosen if epochs is None else chosen.with_epochs(epochs)
 
 
 @stage("train")
@@ -40,9 +67,7 @@ def train_stage(
 ) -> str:
     """Publish a model trained on published features; returns its id."""
     store = Store(settings().store)
-    chosen = recipe_of(recipe) if epochs is None else recipe_of(recipe).with_epochs(epochs)
-    notation = notation_of(network)
-    parse_notation(notation)
+    notation, chosen = check_choices(network, recipe, epochs, name)
     device = pick_device(settings().device)
     source, table = store.open(snapshot, "snapshots"), store.open(features, "features")
     inputs = {"snapshot": source.id, "features": table.id}
@@ -69,8 +94,9 @@ def train_stage(
         f"{device} in {fast}, {threads} threads"
     )
     with store.staging("models", request) as staging:
-        total = chosen.epochs(len(data.train_y)) * len(data.train_y)
-        with progress("train", total) as update:
+        rows = len(data.train_y)
+        batch = chosen.batch(rows)
+        with progress("train", chosen.epochs(rows) * (rows // batch) * batch) as update:
 
             def report(status: Status) -> None:
                 best = f"{status.best_mae:.4f} {dataset.unit}" if status.best_epoch else "-"
@@ -133,6 +159,7 @@ def train(
     data: str = "latest",
     target: str = "formation_energy_ev_atom",
     split_column: str | None = None,
+    formula_column: str = "formula",
     network: str = "irnet-17",
     recipe: str = "modern",
     epochs: int | None = None,
@@ -150,6 +177,8 @@ def train(
     split_column : str, optional
         Column that marks rows ``train`` and ``val``; without it a tenth of the compositions, drawn
         by ``seed``, validates.
+    formula_column : str
+        Column of the table that holds the formulas.
     network, recipe : str
         See :mod:`irnet_core.networks` and :mod:`irnet_core.recipes`.
     epochs : int, optional
@@ -163,7 +192,8 @@ def train(
     str
         Id of the model.
     """
-    snapshot = snapshot_of(data)
+    check_choices(network, recipe, epochs, name)
+    snapshot = snapshot_of(data, formula_column)
     check_columns(Store(settings().store).open(snapshot, "snapshots"), target, split_column)
     features = featurize_stage(snapshot, "composition")
     return train_stage(

@@ -177,9 +177,13 @@ def unpack(files: dict[str, bytes], where: str) -> Bundle:
             expected = Network(card.network, card.n_inputs)
     except NotationError as error:
         raise ModelError(f"{where}/{CARD}: {error}") from error
+    if expected.n_outputs != 1:
+        raise ModelError(
+            f"{where}/{CARD}: network {card.network!r} has {expected.n_outputs} outputs, not 1"
+        )
     try:
         tensors = safetensors.torch.load(files[WEIGHTS])
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a type torch has not
         raise ModelError(f"{where}/{WEIGHTS} is damaged: {error}") from error
 
     shapes = {f"network.{k}": (tuple(v.shape), v.dtype) for k, v in expected.state_dict().items()}
@@ -235,6 +239,7 @@ def _card(data: bytes, where: str) -> Card:
         raise ModelError(f"{where}/{CARD} is larger than {MAX_CARD_BYTES} bytes and is not read")
     try:
         values = json.loads(data)
+        json.dumps(values, ensure_ascii=False).encode()  # fails where a text cannot be written
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{where}/{CARD} is no JSON: {error}") from error
     if not isinstance(values, dict) or values.keys() != _FIELDS.keys():
@@ -247,6 +252,11 @@ def _card(data: bytes, where: str) -> Card:
         raise ModelError(
             f"{where}/{CARD} is of format {values['format']}, this version reads {FORMAT}"
         )
+    for name in ("snapshot", "licence", "citation"):
+        if not isinstance(values["data"].get(name, ""), str):
+            raise ModelError(f"{where}/{CARD}: data.{name} must be of type str")
+    if not values["inputs"]:
+        raise ModelError(f"{where}/{CARD}: inputs must name at least one block of features")
     for block in values["inputs"]:
         if (
             not isinstance(block, dict)

@@ -40,7 +40,9 @@ FAMILIES = ("plain", "srnet", "irnet")
 MAX_WIDTH = 16_384
 MAX_LAYERS = 1_024
 
-_STACK = re.compile(r"(\d+)(B?)(A?)(R?)(?:x(\d+))?(R?)")
+# few digits, and no others than 0-9: int() takes more of both, or fails on them
+_STACK = re.compile(r"([0-9]{1,9})(B?)(A?)(R?)(?:x([0-9]{1,9}))?(R?)")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def notation_of(name: str) -> str:
     family, _, depth = name.partition("-")
     if family not in FAMILIES:
         return name
-    if not depth.isdigit() or int(depth) not in PLAIN:
+    if not _NUMBER.fullmatch(depth) or int(depth) not in PLAIN:
         depths = ", ".join(str(d) for d in PLAIN)
         raise NotationError(f"network {name!r} is not known: {family} comes with {depths} layers")
     *hidden, output = PLAIN[int(depth)].split("-")
@@ -129,7 +131,7 @@ def parse_notation(notation: str) -> tuple[list[Stack], int]:
         if stack.count == 1 and stack.residual_stack:
             stack = replace(stack, residual_layer=True, residual_stack=False)
         stacks.append(stack)
-    if not output.isdigit() or not 0 < int(output) <= MAX_WIDTH:
+    if not _NUMBER.fullmatch(output) or not 0 < int(output) <= MAX_WIDTH:
         raise NotationError(
             f"network {notation!r} must end in the number of outputs, such as -1, not {output!r}"
         )

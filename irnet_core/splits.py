@@ -27,8 +27,18 @@ class Split:
     description: dict[str, object]
 
 
-def given_split(labels: np.ndarray, *, column: str, source: str | None = None) -> Split:
+def given_split(
+    labels: np.ndarray, *, column: str, source: str | None = None, rows: np.ndarray | None = None
+) -> Split:
     """Split by a column that holds ``train``, ``val`` and, never read here, ``test``.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray, (n,)
+    column, source : str
+        Where the labels are from, for messages.
+    rows : numpy.ndarray, (n,), optional
+        Their rows there, if other than 0 to n - 1.
 
     Raises
     ------
@@ -43,7 +53,7 @@ def given_split(labels: np.ndarray, *, column: str, source: str | None = None) -
             f"{labels[row]!r} is no role: a split column holds {TRAIN}, {VALIDATION} or {TEST}",
             source=source,
             column=column,
-            row=row,
+            row=row if rows is None else int(rows[row]),
         )
     roles = {role: np.flatnonzero(labels == role) for role in (TRAIN, VALIDATION, TEST)}
     for role in (TRAIN, VALIDATION):
@@ -58,7 +68,9 @@ def given_split(labels: np.ndarray, *, column: str, source: str | None = None) -
     return Split(roles[TRAIN], roles[VALIDATION], description)
 
 
-def random_split(groups: np.ndarray, *, share: float = 0.1, seed: int = 0) -> Split:
+def random_split(
+    groups: np.ndarray, *, share: float = 0.1, seed: int = 0, source: str | None = None
+) -> Split:
     """Hold out a random share of the groups, so that no composition sits on both sides.
 
     Parameters
@@ -68,11 +80,19 @@ def random_split(groups: np.ndarray, *, share: float = 0.1, seed: int = 0) -> Sp
     share : float
         Share of the groups that validates; at least one.
     seed : int
+    source : str, optional
+        Where the rows are from, for messages.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two groups.
     """
     names, members = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         raise DataError(
-            f"the rows hold {len(names)} distinct compositions: a split needs at least 2"
+            f"the rows hold {len(names)} distinct compositions: a split needs at least 2",
+            source=source,
         )
     held_out = np.zeros(len(names), dtype=bool)
     count = min(max(1, round(share * len(names))), len(names) - 1)

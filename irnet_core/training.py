@@ -27,7 +27,7 @@ from irnet_core.scaling import Scaler
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 # rows per batch in evaluation: on a CPU the activations of the widest layer should fit the cache
 EVALUATION_BATCH = {"cpu": 1024, "cuda": 65_536}
-STEPS_BETWEEN_AVERAGES = 8  # each step would move more memory and change nothing
+STEPS_BETWEEN_AVERAGES = 8  # or each epoch; each step would move more memory for nothing
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def fit(
     Raises
     ------
     TrainingError
-        If there are too few rows, or the loss is no longer finite.
+        If there are too few rows, or the loss or every validation error is not finite.
     """
     run = _Run(data, notation, recipe, seed, device or torch.device("cpu"))
     resumed_at = run.restore(folder) if folder is not None else 0
@@ -138,6 +138,7 @@ class _Run:
         self.batch = recipe.batch(n)
         self.steps = n // self.batch  # the rest of each shuffle waits for the next epoch
         self.rows_per_epoch = self.steps * self.batch
+        self.average_every = min(STEPS_BETWEEN_AVERAGES, self.steps)
         self.evaluate_every = max(1, round(self.epochs / recipe.evaluations))
 
         self.inputs = (
@@ -212,7 +213,7 @@ class _Run:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
         self.optimizer.step()
         self.progress.step += 1
-        if self.recipe.averaging and self.progress.step % STEPS_BETWEEN_AVERAGES == 0:
+        if self.recipe.averaging and self.progress.step % self.average_every == 0:
             self._update_average()
         return loss.detach()
 
@@ -227,8 +228,8 @@ class _Run:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        updates = self.progress.step // STEPS_BETWEEN_AVERAGES
-        all_updates = self.epochs * self.steps / STEPS_BETWEEN_AVERAGES
+        updates = self.progress.step // self.average_every
+        all_updates = self.epochs * self.steps / self.average_every
         half_life = max(1.0, self.recipe.averaging * all_updates)
         # early on the average spans what there is, so that the first weights are soon forgotten
         weight = max(1 - 0.5 ** (1 / half_life), 1 / updates)
@@ -309,6 +310,11 @@ class _Run:
 
     def fitted(self, resumed_at: int) -> Fitted:
         """The network with its best weights, in evaluation mode, on the CPU."""
+        if not self.progress.best_epoch:
+            raise TrainingError(
+                "no validation error was a finite number: look for such values in the validation "
+                "rows, or lower the learning rate"
+            )
         self.average.load_state_dict(self.best)
         network = self.average.cpu().eval()
         return Fitted(network, self.inputs, self.target, self.progress, self.epochs, resumed_at)

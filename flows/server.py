@@ -1,0 +1,96 @@
+"""What the deployments need of a Prefect server: that it is ready, and has their work pools.
+
+``python -m flows.server`` sees to both before ``prefect deploy --all``; ``make deploy`` runs it.
+Run again, it changes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+from prefect.settings import PREFECT_API_URL
+
+from irnet_core.errors import IRNetError
+
+DEPLOYMENTS = Path("prefect.yaml")
+
+
+def wait_until_ready(url: str, seconds: float) -> None:
+    """Return as soon as a Prefect server answers and has its database.
+
+    Parameters
+    ----------
+    url : str
+        Address of its API, such as ``http://127.0.0.1:4200/api``.
+    seconds : float
+        How long to go on asking; 0 asks once.
+
+    Raises
+    ------
+    IRNetError
+        If it is not ready by then.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        with suppress(httpx.TransportError):  # it is not up yet, or not there
+            if httpx.get(f"{url}/ready", timeout=10.0).status_code < 500:
+                return
+        if time.monotonic() >= end:
+            raise IRNetError(
+                f"no Prefect server answers at {url}: start one with make server, or unset "
+                "PREFECT_API_URL to do without"
+            )
+        time.sleep(0.5)
+
+
+def create_work_pools(deployments: Path = DEPLOYMENTS) -> list[str]:
+    """Create the work pools that the deployments name, where they are not there yet.
+
+    Parameters
+    ----------
+    deployments : pathlib.Path
+        File of deployments, ``prefect.yaml``.
+
+    Returns
+    -------
+    list of str
+        Names of the pools, sorted. They run flows as processes on the worker's machine.
+
+    Raises
+    ------
+    IRNetError
+        If there is no such file.
+    """
+    # heavy, and the command line imports this module to see whether the server answers
+    import yaml
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.workers.process import ProcessWorker
+
+    if not deployments.is_file():
+        raise IRNetError(f"there is no {deployments} here: run this in the clone")
+    listed = yaml.safe_load(deployments.read_text(encoding="utf-8"))["deployments"]
+    names = sorted({deployment["work_pool"]["name"] for deployment in listed})
+    template = ProcessWorker.get_default_base_job_template()
+    with get_client(sync_client=True) as client:
+        for name in names:
+            pool = WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template)
+            with suppress(ObjectAlreadyExists):
+                client.create_work_pool(pool)
+    return names
+
+
+if __name__ == "__main__":
+    api = PREFECT_API_URL.value()
+    try:
+        if not api:
+            raise IRNetError("set PREFECT_API_URL, for example to http://127.0.0.1:4200/api")
+        wait_until_ready(api, seconds=300)
+        sys.stdout.write(f"work pools at {api}: {', '.join(create_work_pools())}\n")
+    except IRNetError as error:
+        sys.exit(f"error: {error}")

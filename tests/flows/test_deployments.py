@@ -1,0 +1,248 @@
+"""The deployments on a real server with a real worker, started as the Makefile starts them."""
+
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from prefect import flow
+from prefect.context import TaskRunContext
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from flows.server import wait_until_ready
+from flows.stage import run, stage
+from infra.query import RANKED
+from infra.store import Store
+from irnet_core.errors import IRNetError
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+PATIENCE = 600.0  # seconds, on a busy machine
+
+
+@stage("look")
+def look():
+    """Name of the task that this is called in."""
+    context = TaskRunContext.get()
+    return context and context.task.name
+
+
+@flow(name="looks")
+def looks():
+    return look()
+
+
+@contextmanager
+def running(arguments, served, log):
+    """A process of Prefect, and all that it starts, while the block runs."""
+    with (served.folder / log).open("wb") as file:
+        process = subprocess.Popen(
+            [BIN / "prefect", "--no-prompt", *arguments],
+            cwd=served.folder,
+            env=served.env,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        for sign, seconds in ((signal.SIGTERM, 30), (signal.SIGKILL, 30)):
+            try:
+                os.killpg(process.pid, sign)
+                process.wait(seconds)
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+
+
+class Served:
+    """A server with a home, a store and a database of its own."""
+
+    def __init__(self, folder):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.folder, self.store = folder, Store(folder / "store")
+        others = {k: v for k, v in os.environ.items() if not k.startswith(("IRNET_", "PREFECT_"))}
+        self.env = others | {
+            "DO_NOT_TRACK": "1",
+            "IRNET_DASK_WORKERS": "1",
+            "IRNET_STORE": str(folder / "store"),
+            "IRNET_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            "PREFECT_API_URL": self.url,
+            "PREFECT_HOME": str(folder / "home"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PWD": str(ROOT),  # as a shell sets it, prefect.yaml uses it
+        }
+
+    def __call__(self, program, *arguments):
+        return subprocess.run(
+            [BIN / program, *arguments],
+            cwd=ROOT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+
+    def deploy(self):
+        """What ``make deploy`` does."""
+        for command in ("python -m flows.server", "prefect --no-prompt deploy --all"):
+            done = self(*command.split())
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self, deployment, **parameters):
+        """Run a deployment to its end; returns its flow run and the names of its tasks."""
+        options = [f"--param={name}={json.dumps(value)}" for name, value in parameters.items()]
+        done = self("prefect", "deployment", "run", deployment, *options, "--watch")
+        log = (self.folder / "worker.log").read_text(encoding="utf-8")
+        assert done.returncode == 0, done.stdout + done.stderr + log
+        name = {"name": {"any_": [deployment.partition("/")[2]]}}
+        (made,) = self.runs(deployments=name)
+        tasks = self.ask("task_runs/filter", flow_runs={"id": {"any_": [made["id"]]}})
+        assert {task["state_type"] for task in tasks} == {"COMPLETED"}
+        return made, sorted(task["name"].rpartition("-")[0] for task in tasks)
+
+    def ask(self, what, **filters):
+        return httpx.post(f"{self.url}/{what}", json=filters, timeout=60).raise_for_status().json()
+
+    def runs(self, **filters):
+        """Flow runs that have begun, oldest first."""
+        runs = self.ask("flow_runs/filter", sort="START_TIME_ASC", **filters)
+        return [made for made in runs if made["state_type"] != "SCHEDULED"]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A server with the deployments, and a worker."""
+    served = Served(tmp_path_factory.mktemp("served"))
+    server = f"server start --port {served.port}".split()
+    worker = ["worker", "start", "--pool", "irnet", "--type", "process", "--limit", "1"]
+    with ExitStack() as stack:
+        stack.enter_context(running(server, served, "server.log"))
+        served.deploy()
+        stack.enter_context(running(worker, served, "worker.log"))
+        yield served
+
+
+def served_test(test):
+    return pytest.mark.slow(pytest.mark.timeout(2 * PATIENCE)(test))
+
+
+def test_deployments_name_flows_and_their_parameters():
+    listed = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    names = []
+    for deployment in listed:
+        module, _, function = deployment["entrypoint"].rpartition(".")
+        entry = getattr(importlib.import_module(module), function)
+        names.append(f"{entry.name}/{deployment['name']}")
+        assert entry.validate_parameters(deployment.get("parameters", {})) is not None
+    assert names == ["screen/ternaries", "retrain/weekly", "train/trial", "demo/demo"]
+
+
+def test_stages_are_plain_functions_without_a_server(monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert look() is None
+        assert run(looks) is None
+
+
+def test_a_server_that_is_down_is_named():
+    with pytest.raises(IRNetError, match="no Prefect server answers at http://127.0.0.1:9/api"):
+        wait_until_ready("http://127.0.0.1:9/api", seconds=0)
+
+
+@served_test
+def test_stages_are_tasks_in_a_flow_run(served):
+    home = served.folder / "home"
+    with temporary_settings({PREFECT_API_URL: served.url, PREFECT_HOME: home}):
+        assert run(looks) == "look"
+        assert look() is None
+    (made,) = served.runs(flows={"name": {"any_": ["looks"]}})
+    assert made["state_type"] == "COMPLETED"
+
+
+@served_test
+def test_the_worker_screens_with_the_model_of_the_schedule(served):
+    retrained, tasks = served.start("retrain/weekly", network="32BARx2-1", epochs=2)
+    assert retrained["state_type"] == "COMPLETED"
+    assert tasks == ["featurize", "snapshot", "train"]
+
+    screened, tasks = served.start("screen/ternaries", elements=["Li", "Fe", "O"])
+    assert screened["state_type"] == "COMPLETED"
+    assert tasks == ["screen"]
+    artifact = served.store.open("latest", "screens")
+    assert artifact.manifest.inputs["model"] == served.store.open("default", "models").id
+    assert artifact.manifest.parameters["elements"] == ["Li", "O", "Fe"]
+    ranked = artifact.read_table(RANKED)
+    assert ranked.num_rows == artifact.manifest.rows > 0
+    assert set(ranked.column("chemical_system").to_pylist()) == {"Fe-Li-O"}
+    predictions = ranked.column("prediction").to_pylist()
+    assert predictions == sorted(predictions)
+
+
+@served_test
+def test_the_schedule_plans_runs_once(served):
+    served.deploy()  # again, as after every change of prefect.yaml
+    found = {made["name"]: made for made in served.ask("deployments/filter")}
+    assert sorted(found) == ["demo", "ternaries", "trial", "weekly"]
+    assert not any(found[name]["schedules"] for name in ("demo", "ternaries", "trial"))
+    (schedule,) = found["weekly"]["schedules"]
+    assert (schedule["active"], schedule["slug"]) == (True, "weekly")
+    assert schedule["schedule"]["cron"] == "0 3 * * 1"
+    assert schedule["schedule"]["timezone"] == "Etc/UTC"
+
+    planned, end = [], time.monotonic() + PATIENCE
+    while not planned and time.monotonic() < end:
+        time.sleep(1)
+        planned = served.ask(
+            "flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}}
+        )
+    log = (served.folder / "server.log").read_text(encoding="utf-8")
+    assert planned, log
+    assert {made["deployment_id"] for made in planned} == {found["weekly"]["id"]}
+    times = [made["expected_start_time"] for made in planned]
+    assert len(set(times)) == len(times)
+    assert all("T03:00:00" in moment for moment in times)
+
+
+@served_test
+def test_the_command_line_goes_through_the_server(served):
+    done = served("irnet", "snapshot", "pymatgen-expt")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("snapshots/")
+    assert done.stderr == ""
+    *_, made = served.runs(flows={"name": {"any_": ["snapshot"]}})
+    assert made["state_type"] == "COMPLETED"
+
+
+@served_test
+def test_a_failure_is_one_sentence_here_and_a_traceback_there(served):
+    done = served("irnet", "screen", "ternaries", "--model", "none", "--elements", "Li,Fe,O")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: no artifact among the models")
+    assert done.stderr.count("\n") == 1
+    *_, made = served.runs(flows={"name": {"any_": ["screen"]}})
+    assert made["state_type"] == "FAILED"
+
+    logs, end = "", time.monotonic() + PATIENCE
+    while "Traceback" not in logs and time.monotonic() < end:
+        time.sleep(0.5)  # Prefect sends them in batches
+        found = served.ask("logs/filter", logs={"flow_run_id": {"any_": [made["id"]]}})
+        logs = "\n".join(line["message"] for line in found)
+    assert "Traceback" in logs
+    assert "StoreError" in logs

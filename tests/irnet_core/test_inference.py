@@ -1,0 +1,104 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from irnet_core.bundle import Bundle, Card
+from irnet_core.errors import ModelError
+from irnet_core.inference import Predictor, folded
+from irnet_core.networks import Layer, Network
+from irnet_core.scaling import Scaler
+
+
+@pytest.fixture(scope="module", params=["16BARx3-8BARx1-1", "16BAx3R-8BAx2R-1", "16BAx2-8A-1"])
+def bundle(request):
+    torch.manual_seed(1)
+    network = Network(request.param, 3)
+    network.train()
+    for _ in range(20):  # so that the running statistics are some
+        network(torch.randn(64, 3) * 2 + 1)
+    card = Card(
+        "small",
+        request.param,
+        "gap_ev",
+        "eV",
+        [{"name": "one", "hash": "00", "columns": 3}],
+        *({}, 0, 1, 1, {}, {}, {}),
+    )
+    inputs = Scaler(torch.tensor([1.0, -2.0, 0.5]), torch.tensor([2.0, 0.5, 1.0]))
+    return Bundle(card, network.eval(), inputs, Scaler(torch.tensor([10.0]), torch.tensor([3.0])))
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.default_rng(0).normal(size=(2500, 3)).astype(np.float32)
+
+
+def test_prediction_written_out(bundle, x):
+    with torch.no_grad():
+        scaled = (torch.from_numpy(x) - bundle.inputs.center) / bundle.inputs.scale
+        expected = bundle.network(scaled)[:, 0].double() * 3 + 10
+    found = Predictor(bundle)(x)
+    assert found.dtype == torch.float64
+    assert found.shape == (2500,)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(Predictor(bundle)(torch.from_numpy(x)), found)
+
+
+def test_folding_keeps_the_original(bundle, x):
+    before = copy.deepcopy(bundle.network.state_dict())
+    network = folded(bundle.network)
+    assert not any(isinstance(m, nn.BatchNorm1d) for m in network.modules())
+    layers = [m for m in network.modules() if isinstance(m, Layer)]
+    assert layers
+    after = bundle.network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert Predictor(bundle)(x).equal(Predictor(bundle)(x))
+
+
+def test_a_row_does_not_depend_on_the_others(bundle, x):
+    predictor = Predictor(bundle)
+    together = predictor(x)
+    other = x.copy()
+    other[1:] = 50 * other[:0:-1]
+    assert predictor(other)[0] == together[0]
+    alone = torch.cat([predictor(x[i : i + 1]) for i in range(20)])
+    torch.testing.assert_close(alone, together[:20], rtol=1e-5, atol=1e-5)
+
+
+@given(cuts=st.lists(st.integers(0, 2500), max_size=4))
+def test_rows_may_come_in_any_pieces(bundle, x, cuts):
+    predictor = Predictor(bundle)
+    parts = np.split(x, sorted(cuts))
+    pieces = torch.cat([predictor(part) for part in parts])
+    torch.testing.assert_close(pieces, predictor(x), rtol=1e-5, atol=1e-5)
+
+
+def test_no_rows(bundle):
+    assert Predictor(bundle)(np.empty((0, 3), np.float32)).shape == (0,)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 2), (3,), (1, 5, 3)])
+def test_wrong_shape(bundle, shape):
+    message = r"^model 'small' takes inputs of shape \(n, 3\), not "
+    with pytest.raises(ModelError, match=message):
+        Predictor(bundle)(np.zeros(shape, np.float32))
+
+
+def test_float64_inputs_are_taken(bundle, x):
+    torch.testing.assert_close(Predictor(bundle)(x.astype(np.float64)), Predictor(bundle)(x))
+
+
+def test_bfloat16_only_where_it_is_native(bundle, x, monkeypatch):
+    exact = Predictor(bundle, precision="fp32")(x)
+    monkeypatch.setattr("irnet_core.device.has_native_bf16", lambda device: True)
+    rounded = Predictor(bundle)(x)
+    assert rounded.dtype == torch.float64
+    assert not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, rtol=0.1, atol=0.5)
+    assert torch.equal(Predictor(bundle, precision="fp32")(x), exact)
