@@ -53,7 +53,7 @@ def snapshot(
 
 def snapshot_of(data: str, formula_column: str) -> str:
     """Id of the snapshot that ``data`` names, or of one taken of the file at that path."""
-    if Path(data).exists():
+    if Path(data).exists() or Path(data).name != data or Path(data).suffix:
         return snapshot_stage("file", data, formula_column)
     return Store(settings().store).open(data, "snapshots").id
 

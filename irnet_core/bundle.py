@@ -106,14 +106,14 @@ class Bundle:
         FeatureSchemaError
             Naming the first block that differs.
         """
-        here = {schema.name: schema.hash for schema in schemas}
+        here = {s.name: f"{len(s.columns)} of schema {s.hash}" for s in schemas}
         for block in self.card.inputs:
-            name, trained = block["name"], block["hash"]
+            name, trained = block["name"], f"{block['columns']} of schema {block['hash']}"
             if here.get(name) != trained:
                 raise FeatureSchemaError(
-                    f"model {self.card.name!r} was trained on {name} features of schema {trained}, "
-                    f"but these are of schema {here.get(name, '(none)')}: train the model anew, or "
-                    "use the version of the package it was trained with"
+                    f"model {self.card.name!r} was trained on other {name} features ({trained}) "
+                    f"than there are here ({here.get(name, 'none')}): train the model anew, or use "
+                    "the version of the package it was trained with"
                 )
 
 

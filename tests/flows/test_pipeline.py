@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-import shutil
 
 import numpy as np
 import pyarrow.parquet as pq

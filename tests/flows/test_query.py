@@ -1,0 +1,76 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from infra.query import RANKED
+from infra.store import Store
+
+pytestmark = pytest.mark.timeout(600)  # the store comes from many processes, on a busy machine
+
+
+def test_ranked_is_the_latest_screen(filled, cli):
+    result = cli("query", "SELECT rank, formula, prediction FROM ranked ORDER BY rank LIMIT 3")
+    assert result.exit_code == 0
+    table = Store(filled).open("screens/latest").read_table(RANKED).slice(0, 3)
+    for row in table.to_pylist():
+        assert row["formula"] in result.stdout
+        assert f"{row['prediction']:.4f}" in result.stdout
+    assert "only the first" not in result.stdout
+
+
+def test_views_by_id(filled, cli):
+    store = Store(filled)
+    for kind, prefix, rows in (("screens", "screen", 50), ("snapshots", "snapshot", 2135)):
+        id_ = store.open("latest", kind).id
+        result = cli("query", f"SELECT count(*) AS n FROM {prefix}_{id_}")
+        assert str(rows) in result.stdout
+    assert "2135" in cli("query", "SELECT count(*) FROM snapshot").stdout
+
+
+def test_joins_work(filled, cli):
+    sql = "SELECT count(*) AS n FROM ranked JOIN snapshot ON ranked.formula = snapshot.composition"
+    assert " 0 " in cli("query", sql).stdout.replace("│", " ")  # nothing ranked is known
+
+
+def test_rows(filled, cli):
+    result = cli("query", "SELECT formula FROM ranked", "--rows", 2)
+    assert "only the first 2 rows are shown, take more with --rows" in result.stdout
+    assert len(result.stdout.splitlines()) == 3 + 2 + 1 + 1
+    assert "only" not in cli("query", "SELECT formula FROM ranked", "--rows", 50).stdout
+
+
+def test_values_are_printed_as_they_are(cli):
+    sql = (
+        "SELECT NULL AS a, [1, 2] AS b, 'it''s [red]x[/red]' AS c, 0.123456 AS d, DATE '2020-01-02'"
+    )
+    result = cli("query", sql)
+    assert result.exit_code == 0
+    for text in ("None", "[1, 2]", "it's [red]x[/red]", "0.1235", "2020-01-02"):
+        assert text in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT nothing FROM ranked", "the query failed (Binder Error: "),
+        ("SELEC 1", "the query failed (Parser Error: "),
+        ("SELECT CAST(formula AS INTEGER) FROM ranked", "the query failed (Conversion Error: "),
+        ("CREATE TABLE a (b INTEGER)", "the query returns no table: write a SELECT"),
+    ],
+)
+def test_sql_that_fails(filled, fails, sql, message):
+    found = fails("query", sql)
+    assert found.startswith(message)
+    if "failed" in message:
+        assert "the views are ranked, " in found
+
+
+def test_no_screen_yet(fails):
+    found = fails("query", "SELECT * FROM ranked")
+    assert found.endswith("the views are (none yet, run a screen first)")
+
+
+def test_a_missing_file_is_named(filled, fails):
+    shutil.rmtree(Path(Store(filled).open("screens/latest").path(RANKED)).parent)
+    assert "screens" in fails("query", "SELECT * FROM ranked")
