@@ -224,7 +224,7 @@ def demo() -> None:
     irnet = _command()
     out.print(
         f'\nGo on with\n  {irnet} query "SELECT rank, formula, prediction FROM ranked '
-        "WHERE chemical_system LIKE '%-O%' LIMIT 10\"\n"
+        "WHERE chemical_system LIKE '%-O' LIMIT 10\"\n"
         f"  {irnet} screen ternaries --model demo --elements Li,Na,Mg,Al,Si,P,S,O,F --max-atoms 12",
         soft_wrap=True,
     )
@@ -323,7 +323,8 @@ def _made(kind: str, id_: str) -> None:
     out.print(f"{kind}/{id_}: {manifest.what.rstrip('.')}{rows}", soft_wrap=True)
     if rejected := manifest.counts.get("rejected"):
         reasons = manifest.counts.get("reasons", {})
-        often = ", ".join(f"{reason} ({count})" for reason, count in list(reasons.items())[:3])
+        most = sorted(reasons.items(), key=lambda item: -item[1])[:3]
+        often = ", ".join(f"{reason} ({count})" for reason, count in most)
         out.print(f"{rejected:,} rows are in rejected.parquet: {often}", soft_wrap=True)
 
 

@@ -9,7 +9,7 @@ from flows.screen import screen_stage
 
 NAME = "demo"
 EPOCHS = 40
-MAX_ATOMS = 7
+MAX_ATOMS = 8
 
 
 @flow(name="demo")
