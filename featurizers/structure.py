@@ -225,7 +225,7 @@ class _Segments:
         sums = np.add.reduceat(values, self.offsets, axis=0)
         return sums / self.sizes.reshape(-1, *[1] * (values.ndim - 1))
 
-    def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values (m, ...) of structures for each of their sites, (n, ...)."""
         return np.repeat(values, self.sizes, axis=0)
 
