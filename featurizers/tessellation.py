@@ -2,10 +2,10 @@
 
 Qhull, through scipy, does the geometry. It works in double precision, is what matminer's values
 rest on too, has a free licence, wheels for every Python and platform, and many maintainers. The
-wrappers of voro++ were weighed against it: ``pyvoro`` and ``tess`` take orthogonal boxes only and
-return Python objects (``tess`` has no wheels), ``multivoro`` is an alpha release without periodic
-cells, and ``freud`` keeps coordinates in single precision, where the faces of a symmetric crystal
-that ought to vanish come out as noise.
+wrappers of voro++ were weighed against it: ``pyvoro``, ``tess`` and ``multivoro`` take orthogonal
+boxes only and hand over Python lists cell by cell (``tess`` without wheels, ``multivoro`` as an
+alpha release), and ``freud`` keeps coordinates in single precision, where the faces of a symmetric
+crystal that ought to vanish come out as noise.
 
 The area of a Voronoi face follows from the triangles around its Delaunay edge. With ``l`` the
 distance between the circumcentres of the two tetrahedra that share a triangle, and ``t`` the
