@@ -146,8 +146,8 @@ def measure(count: int, cache: Path | None) -> dict[str, Any]:
     expected = np.array([peer[keys[i]]["values"] for i in both])
     difference = np.abs(ours.values[both] - expected)
     relative = difference / np.maximum(np.abs(expected), ZERO)
-    relative[difference < ZERO] = 0.0
-    medians = np.median(difference / np.maximum(np.abs(expected), ZERO), axis=0)
+    relative[np.maximum(np.abs(expected), np.abs(ours.values[both])) < ZERO] = 0.0
+    medians = np.median(relative, axis=0)
     return {
         "structures": len(structures),
         "sites": sites,

@@ -16,6 +16,7 @@ from featurizers.structure import (
     STRUCTURE_SCHEMA,
     featurize_structure,
     featurize_structures,
+    structure_schema,
 )
 from irnet_core.errors import DataError
 
@@ -224,6 +225,16 @@ def test_bad_input_is_a_reason_and_not_an_exception(change, reason):
     assert reason in result.reasons[1]
     assert np.isnan(result.values[1]).all()
     np.testing.assert_array_equal(result.values[0], result.values[2])
+
+
+def test_missing_properties_are_imputed_or_nan_as_declared():
+    crystal = (np.eye(3) * 4.1, [18, 17], CESIUM_CHLORIDE[2])  # argon has no electronegativity
+    column = FEATURE_NAMES_STRUCTURE.index("mean local difference in Electronegativity")
+    assert np.isfinite(featurize_structure(*crystal)).all()
+    x = featurize_structure(*crystal, missing="nan")
+    assert np.isnan(x[column])
+    assert np.isfinite(x[:16]).all()
+    assert structure_schema("nan").hash != STRUCTURE_SCHEMA.hash
 
 
 def test_nothing_at_all():
