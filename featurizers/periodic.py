@@ -158,8 +158,8 @@ def surround(crystal: Crystal, reach: NDArray[np.float64]) -> Cloud | None:
         return None
     points = moved[cells, sites] @ crystal.lattice
     squares = _squared_distances(points, points[: len(frac)])  # (m, n)
-    near = (squares <= reach**2).any(1)
-    near[: len(frac)] = True
+    near = np.any(squares <= reach**2, axis=1)
+    near |= np.arange(len(points)) < len(frac)
     np.fill_diagonal(squares, np.inf)
     nearest = float(np.sqrt(max(squares.min(), 0.0)))
     return Cloud(points[near], sites[near], shifts[cells[near]], nearest)

@@ -168,7 +168,7 @@ def _collect(
     m = len(cloud.points)
     out, back = start < n, end < n
     keys = np.concatenate([start[out] * m + end[out], end[back] * m + start[back]])
-    sums = np.bincount(keys, np.concatenate([share[out], share[back]]), minlength=n * m)
+    sums = np.bincount(keys, weights=np.concatenate([share[out], share[back]]), minlength=n * m)
     edges = np.flatnonzero(sums)
     site, other = np.divmod(edges, m)
     step = cloud.points[other] - cloud.points[site]
