@@ -68,6 +68,7 @@ lint: $(VENV)/.dev ## Check style, formatting, types and the layers
 
 bench-features: $(VENV)/.dev ## Compare the featurizers with matminer, in one run
 	$(BIN)/python tests/benchmarks/bench_features.py
+	$(BIN)/python tests/benchmarks/bench_structure.py
 
 clean: ## Remove .venv, caches and Prefect's files; data/ stays
 	rm -rf $(VENV) .cache .prefect build *.egg-info
