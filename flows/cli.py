@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.table import Column, Table
 
 from infra.settings import settings
 from irnet_core.errors import IRNetError
+
+if TYPE_CHECKING:
+    from infra.artifact import Artifact
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -321,18 +324,33 @@ def _made(kind: str, id_: str) -> None:
     manifest = artifact.manifest
     rows = "" if manifest.rows is None else f", {manifest.rows:,} rows"
     out.print(f"{kind}/{id_}: {manifest.what.rstrip('.')}{rows}", soft_wrap=True)
-    if rejected := manifest.counts.get("rejected"):
-        reasons = manifest.counts.get("reasons", {})
-        most = sorted(reasons.items(), key=lambda item: -item[1])[:3]
+    _rejected(artifact)
+
+
+def _rejected(artifact: Artifact) -> None:
+    """Say how many rows of something were left out, and why."""
+    from infra.artifact import REJECTED_ROWS
+
+    counts, rows = artifact.manifest.counts, artifact.manifest.rows or 0
+    if rejected := counts.get("rejected"):
+        most = sorted(counts.get("reasons", {}).items(), key=lambda item: -item[1])[:3]
         often = ", ".join(f"{reason} ({count})" for reason, count in most)
-        out.print(f"{rejected:,} rows are in rejected.parquet: {often}", soft_wrap=True)
+        out.print(
+            f"{rejected:,} of {rows + rejected:,} rows cannot be used: {often}; see "
+            f"{artifact.path(REJECTED_ROWS)}",
+            soft_wrap=True,
+        )
 
 
 def _metrics(id_: str) -> None:
+    """Say which rows a model could not learn from, and how well it learned the others."""
     from flows.models import open_model
     from infra.store import Store
 
-    card = open_model(id_, Store(settings().store))[0].card
+    store = Store(settings().store)
+    card = open_model(id_, store)[0].card
+    for kind, used in (("snapshots", "snapshot"), ("features", "features")):
+        _rejected(store.open(card.data[used], kind))
     found = card.metrics["validation"]
     out.print(
         f"validation: MAE {found['mae']:.4f}, RMSE {found['rmse']:.4f}, R2 {found['r2']:.4f} over "

@@ -19,7 +19,7 @@ from prefect import flow
 from featurizers.blocks import BLOCKS, encode, schemas, without_data
 from featurizers.formula import parse_formulas
 from flows.progress import progress
-from flows.snapshot import source_of
+from flows.snapshot import open_snapshot, source_of
 from flows.stage import stage
 from infra.artifact import REJECTED_ROWS
 from infra.compute import dask_client
@@ -128,7 +128,7 @@ def _compute(snapshot: Artifact, staging: Staging, blocks: tuple[str, ...]) -> l
 def featurize_stage(snapshot: str, features: str) -> str:
     """Publish the features of a snapshot; returns their id."""
     store = Store(settings().store)
-    source = store.open(snapshot, "snapshots")
+    source = open_snapshot(snapshot, store)
     blocks = FEATURES[features]
     inputs = {"snapshot": source.id}
     parameters = {

@@ -33,7 +33,7 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
     """
     if (Path(model) / bundle.CARD).is_file():
         return bundle.read(model), bundle.digest(model)
-    artifact = store.open(model, "models")
+    artifact = store.open(model.removeprefix("models/"), "models")
     files = {name: artifact.read_bytes(name) for name in (bundle.CARD, bundle.WEIGHTS)}
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != artifact.manifest.files[name].sha256:

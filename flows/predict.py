@@ -99,10 +99,13 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
 def _write(table: pa.Table, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if path.suffix == ".csv":
-            pa_csv.write_csv(table, temporary)
-        else:
-            pq.write_table(table, temporary, compression="zstd")
+        with temporary.open("wb") as file:
+            if path.suffix == ".csv":
+                pa_csv.write_csv(table, file)
+            else:
+                pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise DataError(

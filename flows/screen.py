@@ -21,6 +21,7 @@ from flows.limits import Limits, compositions_of, limits_of
 from flows.models import open_model
 from flows.progress import Update, progress, say
 from flows.ranked import ranked_table
+from flows.snapshot import open_snapshot
 from flows.stage import stage
 from infra.compute import use_threads
 from infra.manifest import request_digest, utc_now
@@ -45,7 +46,7 @@ def _known(store: Store, known: str | None, bundle: Bundle) -> Artifact | None:
     if known == "none":
         return None
     if known:
-        return store.open(known, "snapshots")
+        return open_snapshot(known, store)
     if not (own := bundle.card.data.get("snapshot")):
         return None
     try:

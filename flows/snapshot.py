@@ -51,11 +51,18 @@ def snapshot(
     return snapshot_stage(source, path, formula_column)
 
 
+def open_snapshot(ref: str, store: Store) -> Artifact:
+    """A snapshot by name or id, with or without ``snapshots/`` in front, as messages write it."""
+    return store.open(ref.removeprefix("snapshots/"), "snapshots")
+
+
 def snapshot_of(data: str, formula_column: str) -> str:
     """Id of the snapshot that ``data`` names, or of one taken of the file at that path."""
-    if Path(data).exists() or Path(data).name != data or Path(data).suffix:
+    path = Path(data)
+    named = data.startswith("snapshots/") or (path.name == data and not path.suffix)
+    if path.exists() or not named:
         return snapshot_stage("file", data, formula_column)
-    return Store(settings().store).open(data, "snapshots").id
+    return open_snapshot(data, Store(settings().store)).id
 
 
 def source_of(snapshot: Artifact) -> str:

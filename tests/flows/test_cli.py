@@ -31,9 +31,9 @@ def test_help(cli, command):
         (("nonsense",), "No such command 'nonsense'"),
         (("snapshot",), "Missing argument"),
         (("train", "--data", "x"), "Missing option '--target'"),
-        (("train", "--data", "x", "--target", "y", "--epochs", "0"), "0 is not in the range x>=1"),
-        (("query", "SELECT 1", "--rows", "0"), "0 is not in the range x>=1"),
-        (("screen", "ternaries", "--top", "many"), "'many' is not a valid"),
+        (("train", "--data", "x", "--target", "y", "--epochs", "0"), "'--epochs': "),
+        (("query", "SELECT 1", "--rows", "0"), "'--rows': "),
+        (("screen", "ternaries", "--top", "many"), "'--top': "),
     ],
 )
 def test_misuse_is_status_2(cli, arguments, message):
@@ -61,13 +61,14 @@ def test_help_needs_no_heavy_library():
 
 def test_snapshot_of_a_table(cli, store, tmp_path):
     path = tmp_path / "my [draft] :table:.csv"
-    path.write_text("comp,gap\nNaCl,8.5\nXx2,1\nNaCl2,\nQq,2\n")
+    path.write_text("comp,gap\nNaCl,8.5\nQq2,1\nNaCl2,\nXx,2\nXxO,3\n")
     result = cli("snapshot", path, "--formula-column", "comp")
     assert result.exit_code == 0
     made = Store(store).open("snapshots/file")
     assert result.stdout.splitlines() == [
         f"snapshots/{made.id}: Rows of my [draft] :table:.csv, 2 rows",
-        "2 rows are in rejected.parquet: unknown element 'Xx' (1), unknown element 'Qq' (1)",
+        "3 of 5 rows cannot be used: unknown element 'Xx' (2), unknown element 'Qq' (1); see "
+        + made.path("rejected.parquet"),
     ]
     same = cli("snapshot", "file", "--path", path, "--formula-column", "comp")
     assert same.stdout == result.stdout
@@ -75,11 +76,11 @@ def test_snapshot_of_a_table(cli, store, tmp_path):
 
 
 def test_brackets_in_messages_are_kept(fails, tmp_path):
-    path = tmp_path / "[/b].csv"
-    path.write_text("formula,energy [eV/atom]\nNaCl,1\nKCl,[red]\n")
+    path = tmp_path / "[b].csv"
+    path.write_text("formula,energy [eV/atom]\nNaCl,1\nKCl,[/red]\n")
     assert fails("train", "--data", path, "--target", "energy [eV/atom]") == (
         f"{path}, column 'energy [eV/atom]', row 1: a target must be numbers, this column holds "
-        "string such as '[red]': correct the table or choose another column"
+        "string such as '[/red]': correct the table or choose another column"
     )
 
 
@@ -89,7 +90,7 @@ def test_brackets_in_messages_are_kept(fails, tmp_path):
 def test_settings_that_cannot_be_used(fails, monkeypatch, name, value):
     monkeypatch.setenv(f"IRNET_{name}", value)
     message = fails("snapshot", "pymatgen-expt")
-    assert message.startswith(f"IRNET_{name} is '{value}': Input should be a")
+    assert message.startswith(f"IRNET_{name} is '{value}': Input should be ")
     assert message.endswith("; correct or unset it")
 
 
@@ -123,10 +124,12 @@ def test_unknown_kind_and_name(fails):
     assert "answers to 'x': it is empty, run a flow first" in fails("verify", "x")
     assert fails("verify", "../x").startswith("'../x' is no name: use letters, digits")
     assert "answers to 'latest'" in fails("featurize")
+    assert "answers to 'x'" in fails("featurize", "snapshots/x")
     assert fails("featurize", "--features", "y").startswith("there are no 'y' features: choose")
     assert fails("snapshot", "file").startswith("the source 'file' needs --path FILE")
 
 
+@pytest.mark.slow
 def test_demo(cli, store, cluster, monkeypatch):
     monkeypatch.setenv("IRNET_DASK_ADDRESS", cluster)
     monkeypatch.setattr("flows.demo.EPOCHS", 1)

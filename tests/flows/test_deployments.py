@@ -3,15 +3,15 @@
 import importlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import yaml
 from prefect import flow
@@ -51,19 +51,24 @@ def running(arguments, served, log):
             env=served.env,
             stdout=file,
             stderr=file,
-            start_new_session=True,
+            start_new_session=True,  # Ctrl-C is for pytest, which then ends it
         )
     try:
         yield process
     finally:
-        for sign, seconds in ((signal.SIGTERM, 30), (signal.SIGKILL, 30)):
-            try:
-                os.killpg(process.pid, sign)
-                process.wait(seconds)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
+        # a flow run is in a session of its own, so no process group holds all of them
+        family = []
+        with suppress(psutil.NoSuchProcess):
+            family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(30)
+        for child in family:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 class Served:

@@ -220,7 +220,10 @@ def test_rows_without_an_element_are_rejected_with_the_reason(train, store):
     ):
         rejected = store.open("latest", kind).read_table("rejected.parquet").to_pylist()
         assert [(r["row"], r["reason"]) for r in rejected] == [(row, reason)]
-    assert result.exit_code == 0
+    assert "\n1 of 68 rows cannot be used: unknown element 'Xx' (1); see " in result.stdout
+    assert (
+        "\n1 of 67 rows cannot be used: no Magpie data for element 'Og' (1); see " in result.stdout
+    )
 
 
 def test_a_seed_is_another_model(train):

@@ -41,9 +41,8 @@ def test_rows(filled, cli):
 
 
 def test_values_are_printed_as_they_are(cli):
-    sql = (
-        "SELECT NULL AS a, [1, 2] AS b, 'it''s [red]x[/red]' AS c, 0.123456 AS d, DATE '2020-01-02'"
-    )
+    values = "NULL AS a, [1, 2] AS b, 'it''s [red]x[/red]' AS c, 0.123456e0 AS d, DATE '2020-01-02'"
+    sql = f"SELECT {values}"
     result = cli("query", sql)
     assert result.exit_code == 0
     for text in ("None", "[1, 2]", "it's [red]x[/red]", "0.1235", "2020-01-02"):
@@ -56,14 +55,12 @@ def test_values_are_printed_as_they_are(cli):
         ("SELECT nothing FROM ranked", "the query failed (Binder Error: "),
         ("SELEC 1", "the query failed (Parser Error: "),
         ("SELECT CAST(formula AS INTEGER) FROM ranked", "the query failed (Conversion Error: "),
-        ("CREATE TABLE a (b INTEGER)", "the query returns no table: write a SELECT"),
     ],
 )
 def test_sql_that_fails(filled, fails, sql, message):
     found = fails("query", sql)
     assert found.startswith(message)
-    if "failed" in message:
-        assert "the views are ranked, " in found
+    assert "): the views are ranked, " in found
 
 
 def test_no_screen_yet(fails):

@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -35,7 +35,7 @@ def bundle(request):
 
 @pytest.fixture(scope="module")
 def x():
-    return np.random.default_rng(0).normal(size=(2500, 3)).astype(np.float32)
+    return np.random.default_rng(0).normal(size=(1500, 3)).astype(np.float32)
 
 
 def test_prediction_written_out(bundle, x):
@@ -44,7 +44,7 @@ def test_prediction_written_out(bundle, x):
         expected = bundle.network(scaled)[:, 0].double() * 3 + 10
     found = Predictor(bundle)(x)
     assert found.dtype == torch.float64
-    assert found.shape == (2500,)
+    assert found.shape == (1500,)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(Predictor(bundle)(torch.from_numpy(x)), found)
 
@@ -71,7 +71,8 @@ def test_a_row_does_not_depend_on_the_others(bundle, x):
     torch.testing.assert_close(alone, together[:20], rtol=1e-5, atol=1e-5)
 
 
-@given(cuts=st.lists(st.integers(0, 2500), max_size=4))
+@settings(max_examples=20)
+@given(cuts=st.lists(st.integers(0, 1500), max_size=4))
 def test_rows_may_come_in_any_pieces(bundle, x, cuts):
     predictor = Predictor(bundle)
     parts = np.split(x, sorted(cuts))
