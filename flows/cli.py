@@ -46,6 +46,9 @@ Network = Annotated[
 ]
 Recipe = Annotated[str, typer.Option(help="modern, or paper for the published recipe.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's own number.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order of rows and split.")
+]
 Top = Annotated[int, typer.Option(help="Candidates to keep.")]
 MaxAtoms = Annotated[int, typer.Option(help="Most atoms in a reduced formula.")]
 
@@ -65,6 +68,20 @@ def _one_sentence() -> Iterator[None]:
 def _say(what: str, style: str, message: object) -> None:
     err.print(what, style=style, end=" ")
     err.print(str(message), soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point of the command ``irnet``."""
+    try:
+        app()
+    except SystemExit as end:
+        # Arrow may still be starting reader threads when a check has failed on what they read,
+        # and the interpreter's own way out then aborts. A Prefect server waits for its last log.
+        if end.code == 1 and "PREFECT_API_URL" not in os.environ:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
+        raise
 
 
 @app.callback()
@@ -126,7 +143,9 @@ def train(
     network: Network = "irnet-17",
     recipe: Recipe = "modern",
     epochs: Epochs = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, order of rows and split.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order of rows and split.")
+    ] = 0,
     name: Annotated[str, typer.Option(help="Name under which the model is found.")] = "default",
 ) -> None:
     """Train a model: `irnet train --data table.csv --target band_gap_ev --name gaps`."""

@@ -30,8 +30,12 @@ class Dataset:
     unit: str
 
 
-def check_columns(snapshot: Artifact, target: str, split_column: str | None) -> pa.Field:
+def check_columns(
+    snapshot: Artifact, target: str, split_column: str | None, source: str | None = None
+) -> pa.Field:
     """Make sure, before any work, that a snapshot can train on a target; returns its field.
+
+    ``source`` is how messages name the table, by default what the snapshot was taken of.
 
     Raises
     ------
@@ -39,7 +43,7 @@ def check_columns(snapshot: Artifact, target: str, split_column: str | None) -> 
         Naming the column, and the first row whose target is empty, not a number or not finite, or
         whose role is none. Targets of test rows may be missing.
     """
-    source = source_of(snapshot)
+    source = source or source_of(snapshot)
     with snapshot.folder.open(DATA) as file:
         schema = pq.read_schema(file)
     own = [n for n in schema.names if n not in (ROW.name, FORMULA.name, COMPOSITION.name)]

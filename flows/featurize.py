@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from distributed import as_completed
+from distributed import KilledWorker, as_completed
 from prefect import flow
 
 from featurizers.blocks import BLOCKS, encode, schemas, without_data
@@ -28,7 +28,7 @@ from infra.manifest import request_digest, utc_now
 from infra.settings import settings
 from infra.snapshot import DATA
 from infra.store import Artifact, Staging, Store
-from irnet_core.errors import DataError
+from irnet_core.errors import DataError, IRNetError
 from irnet_core.schema import (
     COMPOSITION,
     FORMULA,
@@ -118,7 +118,13 @@ def _compute(snapshot: Artifact, staging: Staging, blocks: tuple[str, ...]) -> l
         rows = 0
         futures = client.map(featurize_part, missing, pure=False)
         for future in as_completed(futures, loop=client.loop):
-            rows += future.result()
+            try:
+                rows += future.result()
+            except KilledWorker as error:
+                raise IRNetError(
+                    f"a Dask worker died again and again on one part of {source_of(snapshot)}: "
+                    "raise IRNET_DASK_MEMORY_LIMIT and run this again"
+                ) from error
             done += 1
             update(done, f"{rows:,} rows")
     return parts

@@ -51,6 +51,8 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
     """
     if Path(output).suffix not in (".csv", ".parquet"):
         raise DataError("name a file that ends in .csv or .parquet", source=output)
+    if not Path(output).parent.is_dir():
+        raise DataError("its folder does not exist: make it first", source=output)
     bundle, _ = open_model(model, Store(settings().store))
     blocks = [block["name"] for block in bundle.card.inputs]
     bundle.check_inputs([BLOCKS[name].schema for name in blocks if name in BLOCKS])

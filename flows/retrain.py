@@ -36,7 +36,7 @@ def retrain(
     """
     check_choices(network, recipe, epochs, name)
     snapshot = snapshot_stage(source, path, formula_column)
-    check_columns(Store(settings().store).open(snapshot, "snapshots"), target, split_column)
+    check_columns(Store(settings().store).open(snapshot, "snapshots"), target, split_column, path)
     features = featurize_stage(snapshot, "composition")
     return train_stage(
         snapshot, features, target, split_column, network, recipe, epochs, seed, name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 from prefect import flow
 
@@ -77,7 +78,6 @@ def train_stage(
         "network": notation,
         "recipe": asdict(chosen),
         "seed": seed,
-        "name": name,
     }
     request = request_digest("models", inputs, parameters)
     if found := store.find("models", request):
@@ -194,7 +194,10 @@ def train(
     """
     check_choices(network, recipe, epochs, name)
     snapshot = snapshot_of(data, formula_column)
-    check_columns(Store(settings().store).open(snapshot, "snapshots"), target, split_column)
+    # the same rows may have come from another file before: name the one the user named
+    source = data if Path(data).exists() else None
+    opened = Store(settings().store).open(snapshot, "snapshots")
+    check_columns(opened, target, split_column, source)
     features = featurize_stage(snapshot, "composition")
     return train_stage(
         snapshot, features, target, split_column, network, recipe, epochs, seed, name

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from distributed import Client, LocalCluster
 
 from infra.settings import Settings
+from irnet_core.errors import IRNetError
 
 # Workers are processes of one thread each: numerical libraries must not start their own.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -30,7 +31,7 @@ def dask_client(settings: Settings, most_workers: int | None = None) -> Iterator
     # a cluster's comings and goings are no news; its errors reach us as exceptions
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if settings.dask_address:
-        with Client(settings.dask_address, set_as_default=False) as client:
+        with _running(settings.dask_address) as client:
             yield client
         return
     workers = settings.dask_workers or os.cpu_count() or 1
@@ -40,13 +41,22 @@ def dask_client(settings: Settings, most_workers: int | None = None) -> Iterator
             threads_per_worker=1,
             processes=True,
             memory_limit=settings.dask_memory_limit,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port, and for this machine alone
             silence_logs=logging.ERROR,
             env=_ONE_THREAD,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+def _running(address: str) -> Client:
+    try:
+        return Client(address, set_as_default=False)
+    except OSError as error:
+        raise IRNetError(
+            f"no Dask scheduler answers at {address}: start it, or unset IRNET_DASK_ADDRESS"
+        ) from error
 
 
 def use_threads(settings: Settings) -> int:

@@ -27,8 +27,9 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
         ("snapshots", "snapshot", "snapshot", DATA),
     ):
         views = {f"{prefix}_{manifest.id}": manifest.id for manifest in store.list(kind)}
-        if latest_id := store.names(kind).get("latest"):
-            views[latest] = latest_id
+        latest_id = store.names(kind).get("latest")
+        if latest_id in views.values():  # else its folder was removed
+            views[latest] = str(latest_id)
         for view, id_ in views.items():
             path = store.open(id_, kind).path(file).replace("'", "''")
             connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{path}')")
@@ -57,9 +58,10 @@ def query(store: Store, sql: str, most: int) -> tuple[list[str], list[tuple[Any,
     """
     connection = connect(store)
     try:
-        relation = connection.sql(sql)
+        kinds = {statement.type for statement in connection.extract_statements(sql)}
+        relation = connection.sql(sql) if kinds == {duckdb.StatementType.SELECT} else None
         if relation is None:
-            raise StoreError("the query returns no table: write a SELECT")
+            raise StoreError("a query only reads: write one SELECT")
         return list(relation.columns), relation.limit(most).fetchall()
     except duckdb.Error as error:
         views = [row[0] for row in connection.sql("SHOW TABLES").fetchall()]

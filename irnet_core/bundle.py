@@ -54,7 +54,7 @@ class Card:
         Validation error during training.
     versions : dict
     created : str
-        Date and time, UTC. The only field that does not enter the model's digest.
+        Date and time, UTC. It does not enter the model's digest, and neither does the name.
     """
 
     name: str
@@ -84,8 +84,9 @@ class Card:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
     def digest(self) -> str:
-        """SHA-256 over everything but the date."""
-        fields = {key: value for key, value in asdict(self).items() if key != "created"}
+        """SHA-256 over everything but the name and the date: these do not change a model."""
+        outside = ("name", "created")
+        fields = {key: value for key, value in asdict(self).items() if key not in outside}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 

@@ -88,7 +88,7 @@ def files() -> Files:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """Address of a Dask cluster with one real worker."""
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster.scheduler_address
 
 

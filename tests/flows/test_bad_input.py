@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from contextlib import contextmanager
 
+import dask
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -177,6 +178,24 @@ def test_no_row_has_features(fails, store, table, cluster, monkeypatch, files):
     )
     assert not (store / "features").exists()
     assert not any(name.startswith(".staging") for name in files(store))
+
+
+def test_same_rows_in_another_file(refused, table):
+    text = GOOD.replace("8.4", "inf")
+    for name in ("a.csv", "b.csv"):
+        path = table(text, name)
+        found = refused(*train_arguments(path), snapshot=True)
+        assert found.startswith(f"{path}, column 'gap', row 1: ")
+
+
+def test_scheduler_that_does_not_answer(cli, fails, table, monkeypatch):
+    assert cli("snapshot", table(GOOD)).exit_code == 0
+    monkeypatch.setenv("IRNET_DASK_ADDRESS", "tcp://127.0.0.1:9")
+    with dask.config.set({"distributed.comm.timeouts.connect": "200ms"}):
+        found = fails("featurize")
+    assert found == (
+        "no Dask scheduler answers at tcp://127.0.0.1:9: start it, or unset IRNET_DASK_ADDRESS"
+    )
 
 
 # choices ------------------------------------------------------------------------------------------

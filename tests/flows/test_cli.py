@@ -32,6 +32,7 @@ def test_help(cli, command):
         (("snapshot",), "Missing argument"),
         (("train", "--data", "x"), "Missing option '--target'"),
         (("train", "--data", "x", "--target", "y", "--epochs", "0"), "'--epochs': "),
+        (("train", "--data", "x", "--target", "y", "--seed", "-1"), "'--seed': "),
         (("query", "SELECT 1", "--rows", "0"), "'--rows': "),
         (("screen", "ternaries", "--top", "many"), "'--top': "),
     ],

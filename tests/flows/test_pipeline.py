@@ -233,6 +233,16 @@ def test_a_seed_is_another_model(train):
     assert (card["seed"], other_card["seed"]) == (0, 1)
 
 
+def test_another_name_is_the_same_model(train, store):
+    weights, card, result = train(ROWS, "--name", "one")
+    again, _, other = train(ROWS, "--name", "two")
+    assert again == weights
+    assert "train: done" in result.stderr
+    assert "train: done" not in other.stderr
+    assert Store(store).open("models/one").id == Store(store).open("models/two").id
+    assert card["name"] == "one"
+
+
 def test_progress_adds_up(train, monkeypatch):
     monkeypatch.setattr("flows.progress.SECONDS_BETWEEN_LINES", 0.0)
     *_, result = train(ROWS)

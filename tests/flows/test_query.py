@@ -68,6 +68,22 @@ def test_no_screen_yet(fails):
     assert found.endswith("the views are (none yet, run a screen first)")
 
 
-def test_a_missing_file_is_named(filled, fails):
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE a (b INTEGER)",
+        "COPY (SELECT 1) TO 'stray.csv'",
+        "SELECT 1; DROP VIEW ranked",
+        "ATTACH 'stray.db'",
+    ],
+)
+def test_a_query_only_reads(filled, fails, sql, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert fails("query", sql) == "a query only reads: write one SELECT"
+    assert list(tmp_path.glob("stray*")) == []
+
+
+def test_a_screen_that_was_removed(filled, cli, fails):
     shutil.rmtree(Path(Store(filled).open("screens/latest").path(RANKED)).parent)
-    assert "screens" in fails("query", "SELECT * FROM ranked")
+    assert "Table with name ranked does not exist" in fails("query", "SELECT * FROM ranked")
+    assert cli("query", "SELECT * FROM snapshot").exit_code == 0

@@ -82,6 +82,7 @@ def test_round_trip_is_exact(made, files, tmp_path):
 def test_digests(made, files, tmp_path):
     later = replace(made.card, created="2027-01-01T00:00:00+00:00")
     assert later.digest() == made.card.digest()
+    assert replace(made.card, name="other").digest() == made.card.digest()
     assert replace(made.card, seed=1).digest() != made.card.digest()
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
