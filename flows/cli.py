@@ -143,9 +143,7 @@ def train(
     network: Network = "irnet-17",
     recipe: Recipe = "modern",
     epochs: Epochs = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order of rows and split.")
-    ] = 0,
+    seed: Seed = 0,
     name: Annotated[str, typer.Option(help="Name under which the model is found.")] = "default",
 ) -> None:
     """Train a model: `irnet train --data table.csv --target band_gap_ev --name gaps`."""
