@@ -56,7 +56,8 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
     bundle, _ = open_model(model, Store(settings().store))
     blocks = [block["name"] for block in bundle.card.inputs]
     bundle.check_inputs([BLOCKS[name].schema for name in blocks if name in BLOCKS])
-    table = TableFile(source, formula_column).read()
+    # from CSV to CSV the user's own columns pass through letter by letter, 001 stays 001
+    table = TableFile(source, formula_column, as_text=Path(output).suffix == ".csv").read()
     for column in (PREDICTION, REASON):
         if column.name in (formula_column, *table.column_names):
             raise DataError(

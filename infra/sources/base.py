@@ -73,5 +73,7 @@ def described(field: pa.Field, meaning: str) -> pa.Field:
     known = KNOWN_COLUMNS.get(field.name)
     if known is not None and known.type == field.type:
         return known.field()
-    metadata = {"unit": unit_of(field.name), "meaning": meaning}
+    number = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+    unit = unit_of(field.name) if number else "as given"
+    metadata = {"unit": unit, "meaning": meaning}
     return pa.field(field.name, field.type, metadata=metadata)

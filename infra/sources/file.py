@@ -30,6 +30,8 @@ class TableFile:
         Column that holds the formulas; it is called ``formula`` in the snapshot.
     licence, citation : str
         Terms of the data and whom to cite, if known.
+    as_text : bool
+        Whether all columns of a CSV or TSV file are left as the text they are.
     """
 
     name = "file"
@@ -41,9 +43,10 @@ class TableFile:
         *,
         licence: str = "not stated",
         citation: str = "not stated",
+        as_text: bool = False,
     ) -> None:
         self.path, self.formula_column = Path(path), formula_column
-        self.licence, self.citation = licence, citation
+        self.licence, self.citation, self.as_text = licence, citation, as_text
 
     @property
     def what(self) -> str:
@@ -111,16 +114,15 @@ class TableFile:
 
     def _read_csv(self, format_: str) -> pa.Table:
         # Text is never taken for a missing value: NaN is sodium and nitrogen.
+        parse = pa_csv.ParseOptions(delimiter=_DELIMITERS[format_], newlines_in_values=True)
+        text = {self.formula_column: FORMULA.type}
+        if self.as_text:
+            with pa.input_stream(self.path, compression="detect") as file:
+                names = pa_csv.open_csv(file, parse_options=parse).schema.names
+            text |= dict.fromkeys(names, pa.string())
         with pa.input_stream(self.path, compression="detect") as file:
-            return pa_csv.read_csv(
-                file,
-                parse_options=pa_csv.ParseOptions(
-                    delimiter=_DELIMITERS[format_], newlines_in_values=True
-                ),
-                convert_options=pa_csv.ConvertOptions(
-                    column_types={self.formula_column: FORMULA.type}
-                ),
-            )
+            convert = pa_csv.ConvertOptions(column_types=text)
+            return pa_csv.read_csv(file, parse_options=parse, convert_options=convert)
 
     def _read_parquet(self) -> pa.Table:
         with pq.ParquetFile(self.path) as parquet:
@@ -134,6 +136,8 @@ class TableFile:
             raise DataError(
                 "two columns have this name, rename one", source=source, column=repeated[0]
             )
+        if len(names) == 1 and (mark := next((m for m in ";\t|" if m in names[0]), None)):
+            raise DataError(f"it is separated by {mark!r}, save it with commas", source=source)
         if self.formula_column not in names:
             raise DataError(
                 f"there is no such column of formulas, name one of {', '.join(names)}",

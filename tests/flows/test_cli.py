@@ -44,14 +44,23 @@ def test_misuse_is_status_2(cli, arguments, message):
 
 
 def test_real_process(irnet_process, tmp_path):
-    with irnet_process(tmp_path / "store", "snapshot", tmp_path / "missing.csv") as process:
+    path = tmp_path / "a.csv"
+    path.write_text("formula,gap\nNaCl,1\nKCl,inf\n")
+    with irnet_process(tmp_path / "store", "train", "--data", path, "--target", "gap") as process:
         output, errors = process.communicate()
     assert (process.returncode, output) == (1, "")
     assert errors == (
-        f"error: there is no file and no source '{tmp_path}/missing.csv': check the path, or "
-        "choose among file, pymatgen-expt\n"
+        f"error: {path}, column 'gap', row 1: 1 of 2 values are not finite numbers, the first is "
+        "inf for KCl: remove these rows from the table\n"
     )
-    assert not (tmp_path / "store").exists()
+
+
+def test_source_that_is_not_there(fails, store, tmp_path):
+    assert fails("snapshot", tmp_path / "missing.csv") == (
+        f"there is no file and no source '{tmp_path}/missing.csv': check the path, or choose among "
+        "file, pymatgen-expt"
+    )
+    assert not store.exists()
 
 
 def test_help_needs_no_heavy_library():

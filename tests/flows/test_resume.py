@@ -29,15 +29,15 @@ def eager(*arguments, **options):
     return fitted
 
 flows.train.fit = eager
-from flows.cli import app
-app()
+from flows.cli import main
+main()
 """
 
 SCREEN_DRIVER = """
 import flows.screen
 flows.screen.SHARD = 20_000
-from flows.cli import app
-app()
+from flows.cli import main
+main()
 """
 
 

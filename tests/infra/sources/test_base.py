@@ -13,3 +13,8 @@ def test_known_columns_keep_their_unit():
 def test_a_known_name_of_another_type_is_as_given():
     field = described(pa.field("formation_energy_ev_atom", pa.string()), "mine")
     assert field.metadata == {b"unit": b"as given", b"meaning": b"mine"}
+
+
+def test_a_column_of_numbers_states_its_unit_by_name():
+    field = described(pa.field("delta_e_ev_atom", pa.float64()), "mine")
+    assert field.metadata == {b"unit": b"eV/atom", b"meaning": b"mine"}

@@ -2,6 +2,7 @@ import datetime
 import gzip
 import os
 import stat
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -173,3 +174,18 @@ def test_fingerprint_is_that_of_the_bytes_and_the_column(write, tmp_path):
     assert one != TableFile(write("d.csv", CSV), "kind").fingerprint()
     assert str(tmp_path) not in str(one)
     assert SOURCES["file"] is TableFile
+
+
+def test_columns_can_be_left_as_the_text_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "ids.csv"
+    path.write_text("formula,id,z\nNaCl,001,1e3\nKCl,002,NaN\n")
+    table = TableFile(path, as_text=True).read()
+    assert table.column("id").to_pylist() == ["001", "002"]
+    assert table.column("z").to_pylist() == ["1e3", "NaN"]
+
+
+def test_a_file_with_another_separator_is_named_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "semicolons.csv"
+    path.write_text("formula;y\nNaCl;1\n")
+    with pytest.raises(DataError, match="separated by ';'"):
+        TableFile(path).read()
