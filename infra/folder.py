@@ -2,7 +2,7 @@
 
 Writing goes to a temporary file first. On a local disk that file is synchronised and renamed;
 remotely it is sent in one piece, which object stores make visible only when it is complete.
-The functions at the end serve Dask workers, which know a folder by its URL alone.
+A folder is known by its URL alone, which is all that a Dask worker is handed.
 """
 
 from __future__ import annotations
@@ -289,31 +289,3 @@ def sync_folder(path: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-# for Dask workers --------------------------------------------------------------------------
-def has(url: str, name: str) -> bool:
-    """Whether the folder at a URL has a file."""
-    return Folder(url).has(name)
-
-
-def write_bytes(url: str, name: str, data: bytes) -> FileRecord:
-    """Write bytes as a file of the folder at a URL, whole or not at all."""
-    return Folder(url).write_bytes(name, data)
-
-
-def write_table(
-    url: str, name: str, table: pa.Table, row_group_size: int | None = None
-) -> FileRecord:
-    """Write a table as a Parquet file of the folder at a URL, whole or not at all."""
-    return Folder(url).write_table(name, table, row_group_size)
-
-
-def read_bytes(url: str, name: str) -> bytes:
-    """Everything in a file of the folder at a URL."""
-    return Folder(url).read_bytes(name)
-
-
-def read_table(url: str, name: str, columns: list[str] | None = None) -> pa.Table:
-    """Table in a Parquet file of the folder at a URL, or some of its columns."""
-    return Folder(url).read_table(name, columns)

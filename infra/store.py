@@ -19,14 +19,7 @@ from typing import Any
 
 from infra.artifact import Artifact, problems
 from infra.content import plain
-from infra.folder import (
-    Folder,
-    has,
-    read_bytes,
-    read_table,
-    write_bytes,
-    write_table,
-)
+from infra.folder import Folder
 from infra.manifest import (
     KINDS,
     MANIFEST,
@@ -50,12 +43,7 @@ __all__ = [
     "Manifest",
     "Staging",
     "Store",
-    "has",
-    "read_bytes",
-    "read_table",
     "request_digest",
-    "write_bytes",
-    "write_table",
 ]
 
 _PREFIX = re.compile(r"[0-9a-f]{4,16}")

@@ -5,7 +5,7 @@ import uuid
 import pyarrow as pa
 import pytest
 
-from infra.folder import Folder, has, read_bytes, read_table, write_bytes, write_table
+from infra.folder import Folder
 from irnet_core.errors import DataError, StoreError
 
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
@@ -59,13 +59,14 @@ def test_write_and_read(folder):
 
 
 def test_functions_for_workers(folder):
-    record = write_table(folder.url, "t.parquet", TABLE)
+    there = Folder(folder.url)
+    record = there.write_table("t.parquet", TABLE)
     assert record == Folder(folder.url).describe("t.parquet")
-    assert read_table(folder.url, "t.parquet", ["a"]).equals(TABLE.select(["a"]))
-    write_bytes(folder.url, "b", b"1")
-    assert read_bytes(folder.url, "b") == b"1"
-    assert has(folder.url, "b")
-    assert not has(folder.url, "c")
+    assert there.read_table("t.parquet", ["a"]).equals(TABLE.select(["a"]))
+    there.write_bytes("b", b"1")
+    assert there.read_bytes("b") == b"1"
+    assert there.has("b")
+    assert not there.has("c")
 
 
 def test_failed_write_leaves_nothing(folder):
