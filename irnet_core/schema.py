@@ -53,6 +53,19 @@ COMPOSITION = Column(
 )
 REASON = Column("reason", pa.string(), "", "why the row cannot be used")
 SOURCE_ID = Column("source_id", pa.string(), "", "identifier in the source database")
+SOURCE_URL = Column("source_url", pa.string(), "", "page of the entry in the source database")
+
+# structure ---------------------------------------------------------------------------------
+N_SITES = Column("n_sites", pa.int32(), "1", "sites of the cell")
+LATTICE = Column(
+    "lattice", pa.list_(pa.float64()), "Å", "lattice vectors as rows, nine numbers: a, b, c"
+)
+NUMBERS = Column("numbers", pa.list_(pa.uint8()), "1", "atomic number of each site")
+FRAC_COORDS = Column(
+    "frac_coords", pa.list_(pa.float64()), "1", "fractional coordinates, x y z of each site"
+)
+SPACE_GROUP = Column("space_group", pa.int16(), "1", "number of the space group")
+STRUCTURE = (LATTICE, NUMBERS, FRAC_COORDS)
 
 # properties --------------------------------------------------------------------------------
 FORMATION_ENERGY = Column(
@@ -63,6 +76,24 @@ FORMATION_ENERGY_UNCERTAINTY = Column(
     pa.float64(),
     "eV/atom",
     "uncertainty of the formation energy per atom, as the source states it",
+)
+ENERGY = Column("energy_ev_atom", pa.float64(), "eV/atom", "total energy per atom")
+ENERGY_ABOVE_HULL = Column(
+    "energy_above_hull_ev_atom", pa.float64(), "eV/atom", "energy above the convex hull per atom"
+)
+BAND_GAP = Column("band_gap_ev", pa.float64(), "eV", "band gap, with the functional of the source")
+VOLUME = Column("volume_a3_atom", pa.float64(), "A^3/atom", "volume per atom")
+DENSITY = Column("density_g_cm3", pa.float64(), "g/cm^3", "mass density")
+BULK_MODULUS = Column("bulk_modulus_gpa", pa.float64(), "GPa", "bulk modulus")
+SHEAR_MODULUS = Column("shear_modulus_gpa", pa.float64(), "GPa", "shear modulus")
+MAGNETIZATION_ATOM = Column(
+    "magnetization_mu_b_atom", pa.float64(), "Bohr magnetons per atom", "magnetic moment per atom"
+)
+MAGNETIZATION_CELL = Column(
+    "magnetization_mu_b_cell",
+    pa.float64(),
+    "Bohr magnetons per cell",
+    "magnetic moment of the calculated cell",
 )
 
 # screening ---------------------------------------------------------------------------------
@@ -89,6 +120,7 @@ UNIT_SUFFIXES = {
     "_mev_atom": "meV/atom",
     "_ev_atom": "eV/atom",
     "_a3_atom": "A^3/atom",
+    "_mu_b_atom": "Bohr magnetons per atom",
     "_mu_b_cell": "Bohr magnetons per cell",
     "_g_cm3": "g/cm^3",
     "_gpa": "GPa",

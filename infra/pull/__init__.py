@@ -1,0 +1,1 @@
+"""Pulling databases: polite requests, complete pages, resumable units."""
