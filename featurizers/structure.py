@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from featurizers.elements import MAGPIE_PROPERTIES, TABLE_SHA256, Missing, element_data
 from featurizers.periodic import Crystal
+from featurizers.segments import SITE_STATISTICS, Segments
 from featurizers.structure_input import MAX_SITES, read_structure
 from featurizers.tessellation import Faces, tessellate
 from featurizers.walks import shell_weights
 from irnet_core.errors import DataError
 from irnet_core.schema import FeatureSchema
 
-SITE_STATISTICS = ("minimum", "maximum", "range", "mean", "avg_dev")
 _NO_RANGE = [0, 1, 3, 4]
 SHELLS = (1, 2, 3)
 
@@ -70,10 +70,13 @@ class StructureFeatures:
         are NaN.
     reasons : dict of int to str
         Why, by row, for each of those.
+    stages : dict of int to str
+        And what they failed at: ``"structure"`` if it makes no sense, or ``"tessellation"``.
     """
 
     values: NDArray[np.float32]
     reasons: dict[int, str]
+    stages: dict[int, str]
 
 
 def featurize_structure(
@@ -89,7 +92,7 @@ def featurize_structure(
         Atomic number of each site.
     frac_coords : array_like, shape (n, 3)
         Fractional coordinates.
-    missing : {"matminer", "nan"}
+    missing : {"matminer", "nan", "reject"}
         Policy for missing element properties, see :data:`featurizers.elements.Missing`.
 
     Returns
@@ -127,7 +130,7 @@ def featurize_structures(
     ----------
     lattices, numbers, frac_coords : sequences of length n
         Of each structure, as for :func:`featurize_structure`.
-    missing : {"matminer", "nan"}
+    missing : {"matminer", "nan", "reject"}
         Policy for missing element properties.
     max_sites : int
         Structures with more sites are refused.
@@ -150,14 +153,17 @@ def featurize_structures(
     """
     values = np.full((len(lattices), len(FEATURE_NAMES_STRUCTURE)), np.nan, np.float32)
     reasons: dict[int, str] = {}
+    stages: dict[int, str] = {}
     rows: list[int] = []
     block = _Block()
     for row, parts in enumerate(zip(lattices, numbers, frac_coords, strict=True)):
+        stage = "structure"
         try:
-            crystal, z = read_structure(*parts, max_sites=max_sites)
+            crystal, z = read_structure(*parts, missing=missing, max_sites=max_sites)
+            stage = "tessellation"
             block.add(crystal, z, tessellate(crystal))
         except DataError as error:
-            reasons[row] = str(error)
+            reasons[row], stages[row] = str(error), stage
             continue
         rows.append(row)
         if block.n_sites >= _BLOCK_SITES:
@@ -165,7 +171,7 @@ def featurize_structures(
             rows, block = [], _Block()
     if rows:
         values[rows] = block.attributes(missing)
-    return StructureFeatures(values, reasons)
+    return StructureFeatures(values, reasons, stages)
 
 
 class _Block:
@@ -199,7 +205,7 @@ class _Block:
         )
         starts = np.flatnonzero(np.diff(faces.site, prepend=-1))
         numbers = np.concatenate(self.numbers)
-        over = _Segments(offsets, sizes)
+        over = Segments(offsets, sizes)
         local = _local_differences(faces, starts, element_data(missing).properties[numbers])
         packing = np.add.reduceat(np.minimum.reduceat(faces.distance, starts) ** 3, offsets)
         return np.concatenate(
@@ -214,33 +220,6 @@ class _Block:
         )
 
 
-class _Segments:
-    """Statistics over the sites of each structure."""
-
-    def __init__(self, offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
-        self.offsets, self.sizes = offsets, sizes
-
-    def mean(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Means of values (n, ...) over sites, (m, ...)."""
-        sums = np.add.reduceat(values, self.offsets, axis=0)
-        return sums / self.sizes.reshape(-1, *[1] * (values.ndim - 1))
-
-    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values (m, ...) of structures for each of their sites, (n, ...)."""
-        return np.repeat(values, self.sizes, axis=0)
-
-    def deviation(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean absolute deviations of values (n, ...) over sites, (m, ...)."""
-        return self.mean(np.abs(values - self.spread(self.mean(values))))
-
-    def statistics(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """:data:`SITE_STATISTICS` of values (n, p), (m, p, 5)."""
-        low = np.minimum.reduceat(values, self.offsets, axis=0)
-        high = np.maximum.reduceat(values, self.offsets, axis=0)
-        parts = [low, high, high - low, self.mean(values), self.deviation(values)]
-        return np.stack(parts, axis=2)
-
-
 def _joined(parts: Iterable[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(list(parts))
 
@@ -251,7 +230,7 @@ def _coordination(faces: Faces, starts: NDArray[np.int64]) -> NDArray[np.float64
     return total**2 / np.add.reduceat(faces.area**2, starts)
 
 
-def _heterogeneity(faces: Faces, starts: NDArray[np.int64], over: _Segments) -> NDArray[np.float64]:
+def _heterogeneity(faces: Faces, starts: NDArray[np.int64], over: Segments) -> NDArray[np.float64]:
     """Spread of bond lengths and of cell volumes, (m, 8)."""
     total = np.add.reduceat(faces.area, starts)
     length = np.add.reduceat(faces.area * faces.distance, starts) / total
@@ -272,7 +251,7 @@ def _heterogeneity(faces: Faces, starts: NDArray[np.int64], over: _Segments) -> 
 
 
 def _ordering(
-    faces: Faces, starts: NDArray[np.int64], numbers: NDArray[np.int64], over: _Segments
+    faces: Faces, starts: NDArray[np.int64], numbers: NDArray[np.int64], over: Segments
 ) -> NDArray[np.float64]:
     """Mean absolute Warren-Cowley parameter of each shell, (m, 3); 0 for a single element."""
     # elements numbered within each structure: (structure, element) pairs in ascending order

@@ -118,14 +118,39 @@ def snapshot(
 @app.command()
 def featurize(
     snapshot: Annotated[str, typer.Argument(help="Id or name of a snapshot.")] = "latest",
-    features: Annotated[str, typer.Option(help="Which features: composition.")] = "composition",
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="composition (145 attributes and element fractions), structure (126), or both; "
+            "composition if nothing is said."
+        ),
+    ] = None,
+    matminer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Featurizer of matminer, such as composition:BandCenter or "
+            "structure:DensityFeatures; may be repeated."
+        ),
+    ] = None,
+    missing: Annotated[
+        str,
+        typer.Option(
+            help="Element properties that nobody knows: matminer (its values), nan, or reject (the "
+            "row fails)."
+        ),
+    ] = "matminer",
 ) -> None:
-    """Compute the features of a snapshot, in parallel: `irnet featurize latest`."""
+    """Compute the features of a snapshot, in parallel: `irnet featurize latest`.
+
+    Rows that fail, or take longer than IRNET_ROW_LIMIT_S seconds, are kept in failed.parquet with
+    the reason. A run that was killed goes on where it stopped.
+    """
     from flows.featurize import featurize as flow
     from flows.stage import run
 
     with _one_sentence():
-        _made("features", run(flow, snapshot=snapshot, features=features))
+        made = run(flow, snapshot=snapshot, features=features, matminer=matminer, missing=missing)
+        _made("features", made)
 
 
 @app.command()
@@ -346,15 +371,16 @@ def _made(kind: str, id_: str) -> None:
 
 def _rejected(artifact: Artifact) -> None:
     """Say how many rows of something were left out, and why."""
-    from infra.artifact import REJECTED_ROWS
+    from infra.artifact import LEFT_OUT
 
     counts, rows = artifact.manifest.counts, artifact.manifest.rows or 0
-    if rejected := counts.get("rejected"):
+    if rejected := counts.get("rejected", counts.get("failed")):
+        file = next(name for name in LEFT_OUT if name in artifact.manifest.files)
         most = sorted(counts.get("reasons", {}).items(), key=lambda item: -item[1])[:3]
         often = ", ".join(f"{reason} ({count})" for reason, count in most)
         out.print(
             f"{rejected:,} of {rows + rejected:,} rows cannot be used: {often}; see "
-            f"{artifact.path(REJECTED_ROWS)}",
+            f"{artifact.path(file)}",
             soft_wrap=True,
         )
 

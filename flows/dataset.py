@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from featurizers.blocks import schemas
 from flows.snapshot import source_of
-from infra.artifact import REJECTED_ROWS
+from infra.artifact import FAILED_ROWS
 from infra.snapshot import DATA
 from infra.store import Artifact
 from irnet_core.errors import DataError, FeatureSchemaError
@@ -95,7 +95,7 @@ def load(
 ) -> Dataset:
     """Join features with the target by row and split them.
 
-    Rows without features are left out; :data:`infra.artifact.REJECTED_ROWS` of the features says
+    Rows without features are left out; :data:`infra.artifact.FAILED_ROWS` of the features says
     why.
 
     Raises
@@ -117,7 +117,7 @@ def load(
     x = np.empty((features.manifest.rows or 0, len(columns)), np.float32)
     rows, done = [], 0
     for name in sorted(features.manifest.files):
-        if name == REJECTED_ROWS:
+        if name == FAILED_ROWS:
             continue
         part = features.read_table(name, [ROW.name, *columns])
         rows.append(part.column(ROW.name).to_numpy())

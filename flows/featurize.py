@@ -1,177 +1,180 @@
-"""Flow ``featurize``: a snapshot's compositions to feature columns, partition by partition.
+"""Flow ``featurize``: a snapshot's rows to feature columns, partition by partition.
 
-One stage, one Dask graph inside it: each Dask task reads one row group of the snapshot, writes
-one Parquet part into the staging folder and returns a small record. A part that is there was
-written whole, so a run after a kill computes only the missing ones.
+One stage, one Dask graph inside it: each Dask task computes one partition (see
+:mod:`flows.partition`), writes one Parquet part into the staging folder and returns two numbers.
+A part that is there was written whole, so a run after a kill computes only the missing ones.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from dask.utils import parse_bytes
 from distributed import KilledWorker, as_completed
+from distributed.comm import CommClosedError
 from prefect import flow
 
-from featurizers.blocks import BLOCKS, encode, schemas, without_data
-from featurizers.formula import parse_formulas
+from featurizers.blocks import schemas
+from featurizers.elements import Missing
+from featurizers.passthrough import passthrough_schema
+from featurizers.structure import structure_schema
+from flows.partition import Part, Work, featurize_part, plan
 from flows.progress import progress
 from flows.snapshot import open_snapshot, source_of
 from flows.stage import stage
-from infra.artifact import REJECTED_ROWS
+from infra.artifact import FAILED_ROWS
 from infra.compute import dask_client
-from infra.folder import Folder
 from infra.manifest import request_digest, utc_now
 from infra.settings import settings
-from infra.snapshot import DATA
 from infra.store import Artifact, Staging, Store
 from irnet_core.errors import DataError, IRNetError
-from irnet_core.schema import (
-    COMPOSITION,
-    FORMULA,
-    REASON,
-    REJECTED,
-    ROW,
-    SCHEMA_VERSION,
-    arrow_schema,
-)
+from irnet_core.schema import FORMULA, REASON, ROW, STAGE, FeatureSchema
 
-#: What ``--features`` may name, and the blocks of columns behind it.
-FEATURES = {"composition": ("magpie", "fractions")}
+#: What ``--features`` may name: 145 composition attributes beside element fractions, 126 structure
+#: attributes, or all of them.
+FEATURES = {
+    "composition": Work(blocks=("magpie", "fractions")),
+    "structure": Work(structures=True),
+    "both": Work(blocks=("magpie", "fractions"), structures=True),
+}
+_MOST_REASONS = 20
 
 
-@dataclass(frozen=True)
-class Part:
-    """One partition: a row group of the snapshot and the names of what becomes of it."""
+def work_of(features: str | None, matminer: Sequence[str], missing: Missing) -> Work:
+    """What to compute, as the user asked.
 
-    index: int
-    snapshot: str
-    staging: str
-    blocks: tuple[str, ...]
-
-    @property
-    def features(self) -> str:
-        """File of the rows with features."""
-        return f"part-{self.index:05d}.parquet"
-
-    @property
-    def rejected(self) -> str:
-        """File of the rows without."""
-        return f"rejected-{self.index:05d}.parquet"
-
-
-def featurize_part(part: Part) -> int:
-    """Compute one partition on a Dask worker; returns its number of rows."""
-    with Folder(part.snapshot).open(DATA) as file, pq.ParquetFile(file) as parquet:
-        table = parquet.read_row_group(
-            part.index, columns=[ROW.name, FORMULA.name, COMPOSITION.name]
-        )
-    parsed = parse_formulas(table.column(FORMULA.name).to_pylist())
-    reasons = dict(sorted((parsed.reasons | without_data(parsed.numbers)).items()))
-    bad = np.fromiter(reasons, np.int64, len(reasons))
-    good = np.setdiff1d(np.arange(table.num_rows), bad)
-    values = encode(parsed.numbers[good], parsed.amounts[good], part.blocks)
-
-    staging = Folder(part.staging)
-    rejected = table.take(pa.array(bad)).select([ROW.name, FORMULA.name])
-    staging.write_table(
-        part.rejected,
-        rejected.append_column(REASON.field(), pa.array(list(reasons.values()), REASON.type)).cast(
-            arrow_schema(REJECTED)
-        ),
+    Raises
+    ------
+    DataError
+        If there are no such features, or two columns would have one name.
+    """
+    if features is None:
+        features = None if matminer else "composition"
+    if features is not None and features not in FEATURES:
+        raise DataError(f"there are no {features!r} features: choose among {', '.join(FEATURES)}")
+    if missing not in ("matminer", "nan", "reject"):
+        raise DataError(f"there is no policy {missing!r}: choose among matminer, nan, reject")
+    work = replace(
+        FEATURES[features] if features else Work(),
+        matminer=tuple(matminer),
+        missing=missing,
+        row_limit_s=settings().row_limit_s,
+        memory=parse_bytes(settings().dask_memory_limit),
     )
-    fields = [field for name in part.blocks for field in BLOCKS[name].schema.arrow_fields()]
-    kept = table.take(pa.array(good))
-    staging.write_table(
-        part.features,
-        pa.table(
-            [
-                kept.column(ROW.name),
-                kept.column(COMPOSITION.name),
-                *(pa.array(column) for column in np.ascontiguousarray(values.T)),
-            ],
-            schema=pa.schema(
-                [ROW.field(), COMPOSITION.field(), *fields],
-                metadata={"schema_version": str(SCHEMA_VERSION)},
-            ),
-        ),
-    )
-    return table.num_rows
+    names = Counter(field.name for field in work.fields())
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise DataError("two features have this name, leave one out", column=twice[0])
+    return work
 
 
-def _compute(snapshot: Artifact, staging: Staging, blocks: tuple[str, ...]) -> list[Part]:
+def _schemas(work: Work) -> list[FeatureSchema]:
+    found = schemas(work.blocks)
+    if work.structures:
+        found.append(structure_schema(work.missing))
+    return found + [passthrough_schema(name) for name in work.matminer]
+
+
+def _compute(snapshot: Artifact, staging: Staging, parts: list[Part], work: Work) -> None:
     """Compute all parts that are not there yet."""
-    with snapshot.folder.open(DATA) as file, pq.ParquetFile(file) as parquet:
-        count = parquet.num_row_groups
-    parts = [Part(i, snapshot.url, staging.local_dir, blocks) for i in range(count)]
     missing = [part for part in parts if not staging.has(part.features)]
     if not missing:
-        return parts
-    done = len(parts) - len(missing)
+        return
+    done, rows, failed = len(parts) - len(missing), 0, 0
     with (
         progress("featurize", len(parts)) as update,
+        _cluster_errors(source_of(snapshot)),
         dask_client(settings(), most_workers=len(missing)) as client,
     ):
-        rows = 0
-        futures = client.map(featurize_part, missing, pure=False)
+        futures = client.map(
+            featurize_part,
+            missing,
+            snapshot=snapshot.url,
+            staging=staging.local_dir,
+            work=work,
+            pure=False,
+        )
         for future in as_completed(futures, loop=client.loop):
-            try:
-                rows += future.result()
-            except KilledWorker as error:
-                raise IRNetError(
-                    f"a Dask worker died again and again on one part of {source_of(snapshot)}: "
-                    "raise IRNET_DASK_MEMORY_LIMIT and run this again"
-                ) from error
-            done += 1
-            update(done, f"{rows:,} rows")
-    return parts
+            part_rows, part_failed = future.result()
+            rows, failed, done = rows + part_rows, failed + part_failed, done + 1
+            update(done, f"{rows:,} rows" + (f", {failed:,} failed" if failed else ""))
+
+
+@contextmanager
+def _cluster_errors(source: str) -> Iterator[None]:
+    """Turn the end of workers or scheduler into a sentence; what is finished is kept."""
+    again = "run this again, finished parts are kept"
+    try:
+        yield
+    except KilledWorker as error:
+        raise IRNetError(
+            f"a Dask worker died again and again on one part of {source}: raise "
+            f"IRNET_DASK_MEMORY_LIMIT and {again}"
+        ) from error
+    except (CancelledError, CommClosedError) as error:
+        raise IRNetError(
+            f"the Dask scheduler was lost while it featurized {source}: start it and {again}"
+        ) from error
 
 
 @stage("featurize")
-def featurize_stage(snapshot: str, features: str) -> str:
+def featurize_stage(
+    snapshot: str,
+    features: str | None = "composition",
+    matminer: Sequence[str] = (),
+    missing: Missing = "matminer",
+) -> str:
     """Publish the features of a snapshot; returns their id."""
     store = Store(settings().store)
     source = open_snapshot(snapshot, store)
-    blocks = FEATURES[features]
+    work = work_of(features, matminer, missing)
     inputs = {"snapshot": source.id}
+    blocks = _schemas(work)
     parameters = {
         "features": features,
-        "blocks": {schema.name: schema.hash for schema in schemas(blocks)},
+        "missing": missing,
+        "blocks": {schema.name: schema.hash for schema in blocks},
+        # what failed for want of time or memory may succeed with more
+        **({"row_limit_s": work.row_limit_s, "memory": work.memory} if any(work.sites) else {}),
     }
     request = request_digest("features", inputs, parameters)
     if found := store.find("features", request):
         store.name(found)
         return found.id
     started = utc_now()
+    parts = plan(source.folder, source_of(source), work)
     with store.staging("features", request) as staging:
-        parts = _compute(source, staging, blocks)
-        rejected = pa.concat_tables(staging.read_table(part.rejected) for part in parts)
+        _compute(source, staging, parts, work)
+        failed = pa.concat_tables(staging.read_table(part.failed) for part in parts)
         rows = source.manifest.rows or 0
-        if rejected.num_rows == rows:
-            first = rejected.slice(0, 1).to_pylist()[0]
+        if failed.num_rows == rows:
+            first = failed.slice(0, 1).to_pylist()[0]
             staging.discard()
             raise DataError(
                 f"no row has features, the first because: {first[REASON.name]}; take a table with "
-                "other elements",
+                + ("other structures" if work.needs_structures else "other elements"),
                 source=source_of(source),
                 column=FORMULA.name,
                 row=first[ROW.name],
             )
-        staging.write_table(REJECTED_ROWS, rejected)
-        reasons = Counter(rejected.column(REASON.name).to_pylist())
+        staging.write_table(FAILED_ROWS, failed)
+        reasons = Counter(failed.column(REASON.name).to_pylist())
+        names = " and ".join(schema.name for schema in blocks)
         return store.publish(
             staging,
-            [*(part.features for part in parts), REJECTED_ROWS],
-            what=f"{features.capitalize()} features of {source_of(source)}",
+            [*(part.features for part in parts), FAILED_ROWS],
+            what=f"{len(work.fields())} features ({names}) of {source_of(source)}",
             inputs=inputs,
             parameters=parameters,
-            rows=rows - rejected.num_rows,
+            rows=rows - failed.num_rows,
             counts={
-                "rejected": rejected.num_rows,
-                "reasons": dict(reasons.most_common(20)),
+                "failed": failed.num_rows,
+                "reasons": dict(reasons.most_common(_MOST_REASONS)),
+                "stages": dict(Counter(failed.column(STAGE.name).to_pylist()).most_common()),
                 "parts": len(parts),
             },
             licence=source.manifest.licence,
@@ -181,21 +184,30 @@ def featurize_stage(snapshot: str, features: str) -> str:
 
 
 @flow(name="featurize")
-def featurize(snapshot: str = "latest", features: str = "composition") -> str:
+def featurize(
+    snapshot: str = "latest",
+    features: str | None = None,
+    matminer: list[str] | None = None,
+    missing: Missing = "matminer",
+) -> str:
     """Compute the features of a snapshot.
 
     Parameters
     ----------
     snapshot : str
         Id or name of a snapshot.
-    features : str
-        Which features, one of :data:`FEATURES`.
+    features : str, optional
+        Which features, one of :data:`FEATURES`; by default those of compositions, unless some of
+        matminer's are named.
+    matminer : list of str, optional
+        Featurizers of matminer, such as ``composition:BandCenter``.
+    missing : {"matminer", "nan", "reject"}
+        What becomes of element properties that nobody knows: matminer's own values, NaN, or a
+        failure of the row.
 
     Returns
     -------
     str
         Id of the features.
     """
-    if features not in FEATURES:
-        raise DataError(f"there are no {features!r} features: choose among {', '.join(FEATURES)}")
-    return featurize_stage(snapshot, features)
+    return featurize_stage(snapshot, features, matminer or (), missing)

@@ -14,8 +14,13 @@ from irnet_core.errors import StoreError
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
 
+DATA = "data.parquet"
+"""Rows of a snapshot."""
 REJECTED_ROWS = "rejected.parquet"
-"""Rows that could not be used, in artifacts that have such; no part of :meth:`Artifact.dataset`."""
+FAILED_ROWS = "failed.parquet"
+LEFT_OUT = (REJECTED_ROWS, FAILED_ROWS)
+"""Rows of a source that could not be used, and rows of a snapshot that have no features; no part
+of :meth:`Artifact.dataset`."""
 
 
 class Artifact:
@@ -86,11 +91,11 @@ class Artifact:
         return self.folder.read_table(name, columns)
 
     def dataset(self) -> pads.Dataset:
-        """All Parquet files except ``rejected.parquet`` as one dataset, in order of names."""
+        """All Parquet files except :data:`LEFT_OUT` as one dataset, in order of names."""
         import pyarrow.dataset as pads  # imports pandas, which most callers do without
 
         names = [name for name in sorted(self.manifest.files) if name.endswith(".parquet")]
-        paths = [f"{self.folder.path}/{name}" for name in names if name != REJECTED_ROWS]
+        paths = [f"{self.folder.path}/{name}" for name in names if name not in LEFT_OUT]
         with store_errors("read", self.url):
             return pads.dataset(paths, format="parquet", filesystem=self.folder.fs)
 

@@ -6,7 +6,10 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
+import dask
 from distributed import Client, LocalCluster
 
 from infra.settings import Settings
@@ -14,6 +17,20 @@ from irnet_core.errors import IRNetError
 
 # Workers are processes of one thread each: numerical libraries must not start their own.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+# Workers start processes of their own to isolate rows (infra.isolation), so they are no daemons.
+_WORKERS_MAY_HAVE_CHILDREN = {"distributed.worker.daemon": False}
+
+#: Clusters that the settings may name: package, class. All are scaled to ``dask_workers``.
+CLUSTERS = {
+    "htcondor": ("dask_jobqueue", "HTCondorCluster"),
+    "kubernetes": ("dask_kubernetes.operator", "KubeCluster"),
+    "lsf": ("dask_jobqueue", "LSFCluster"),
+    "pbs": ("dask_jobqueue", "PBSCluster"),
+    "sge": ("dask_jobqueue", "SGECluster"),
+    "slurm": ("dask_jobqueue", "SLURMCluster"),
+}
 
 
 @contextmanager
@@ -26,7 +43,12 @@ def dask_client(settings: Settings, most_workers: int | None = None) -> Iterator
     ----------
     settings : Settings
     most_workers : int, optional
-        No more local workers than this, e.g. the number of partitions.
+        No more workers than this, e.g. the number of partitions.
+
+    Raises
+    ------
+    IRNetError
+        If no scheduler answers, or the named cluster cannot be started.
     """
     # a cluster's comings and goings are no news; its errors reach us as exceptions
     logging.getLogger("distributed").setLevel(logging.ERROR)
@@ -34,29 +56,71 @@ def dask_client(settings: Settings, most_workers: int | None = None) -> Iterator
         with _running(settings.dask_address) as client:
             yield client
         return
-    workers = settings.dask_workers or os.cpu_count() or 1
-    with (
-        LocalCluster(
-            n_workers=max(1, min(workers, most_workers or workers)),
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=settings.dask_memory_limit,
-            dashboard_address="127.0.0.1:0",  # any free port, and for this machine alone
-            silence_logs=logging.ERROR,
-            env=_ONE_THREAD,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+    with dask.config.set(_WORKERS_MAY_HAVE_CHILDREN):
+        start = _local if settings.dask_cluster == "local" else _named
+        with start(settings, most_workers) as cluster, _client(cluster) as client:
+            yield client
+
+
+def _client(address: Any) -> Client:
+    return Client(address, set_as_default=False)
 
 
 def _running(address: str) -> Client:
     try:
-        return Client(address, set_as_default=False)
+        return _client(address)
     except OSError as error:
         raise IRNetError(
             f"no Dask scheduler answers at {address}: start it, or unset IRNET_DASK_ADDRESS"
         ) from error
+
+
+def _local(settings: Settings, most_workers: int | None) -> LocalCluster:
+    workers = settings.dask_workers or os.cpu_count() or 1
+    return LocalCluster(
+        n_workers=max(1, min(workers, most_workers or workers)),
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=settings.dask_memory_limit,
+        dashboard_address="127.0.0.1:0",  # any free port, and for this machine alone
+        silence_logs=logging.ERROR,
+        env=_ONE_THREAD,
+    )
+
+
+def _named(settings: Settings, most_workers: int | None) -> Any:
+    """A cluster of :data:`CLUSTERS` with the options in the settings, scaled."""
+    name = settings.dask_cluster
+    package, class_name = CLUSTERS[name]
+    try:
+        made = getattr(import_module(package), class_name)
+    except ImportError as error:
+        raise IRNetError(
+            f"the cluster {name!r} needs {package.partition('.')[0]}, which is not installed: pip "
+            "install 'irnet-screening[clusters]', or unset IRNET_DASK_CLUSTER"
+        ) from error
+    workers = settings.dask_workers or 1
+    options = _worker_environment(name, settings.dask_cluster_options)
+    try:
+        cluster = made(**options)
+        cluster.scale(max(1, min(workers, most_workers or workers)))
+    # each kind of cluster has exceptions of its own, of its scheduler's or its client's library
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise IRNetError(
+            f"the cluster {name!r} cannot be started ({type(error).__name__}: {reason}): correct "
+            "IRNET_DASK_CLUSTER_OPTIONS or Dask's own configuration of it"
+        ) from error
+    return cluster
+
+
+def _worker_environment(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options with what workers elsewhere need in their environment."""
+    variables = {**_ONE_THREAD, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+    if name == "kubernetes":
+        return {**options, "env": {**variables, **options.get("env", {})}}
+    exports = [f"export {key}={value}" for key, value in variables.items()]
+    return {**options, "job_script_prologue": [*exports, *options.get("job_script_prologue", [])]}
 
 
 def use_threads(settings: Settings) -> int:

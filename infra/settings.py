@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from irnet_core.errors import IRNetError
 
@@ -12,7 +14,8 @@ class Settings(BaseSettings):
     """Where results go and what the machine may use.
 
     Each field is set by the variable ``IRNET_`` plus its name in capitals, for example
-    ``IRNET_STORE=s3://bucket/irnet``; no ``.env`` file is read.
+    ``IRNET_STORE=s3://bucket/irnet``; no ``.env`` file is read. Key and address of the Materials
+    Project are read from ``MP_API_KEY`` and ``MP_API_ENDPOINT``, the variables of its own client.
 
     Examples
     --------
@@ -21,27 +24,103 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="IRNET_", env_file=None, extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix="IRNET_",
+        env_file=None,
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
     )
 
     store: str = "./data"
     """Root of the store, a local path or any fsspec URL such as ``s3://bucket/folder``."""
 
     dask_address: str | None = None
-    """Address of a running Dask scheduler, for example ``tcp://host:8786``; none starts a local
-    cluster."""
+    """Address of a running Dask scheduler, for example ``tcp://host:8786``; none starts the cluster
+    that ``dask_cluster`` names."""
+
+    dask_cluster: Literal["local", "htcondor", "kubernetes", "lsf", "pbs", "sge", "slurm"] = "local"
+    """Kind of cluster to start: on this machine, through a batch system (dask-jobqueue) or on
+    Kubernetes (dask-kubernetes)."""
+
+    dask_cluster_options: dict[str, Any] = {}
+    """Arguments of that cluster as JSON, for example ``{"cores": 16, "memory": "64GB", "processes":
+    16, "queue": "normal"}``; what is not given comes from Dask's own configuration."""
 
     dask_workers: int | None = Field(default=None, ge=1)
-    """Worker processes of the local cluster; none means one per processor core."""
+    """Worker processes of the cluster; none means one per processor core here, one elsewhere."""
 
     dask_memory_limit: str = "2GiB"
-    """Memory that each worker process of the local cluster may hold."""
+    """Memory that each worker process of the local cluster may hold, and each process that works on
+    structures."""
+
+    row_limit_s: float = Field(default=60.0, gt=0)
+    """Seconds that one structure, or one row of a matminer featurizer, may take."""
 
     threads: int | None = Field(default=None, ge=1)
     """Threads that numerical libraries use in the main process; none leaves it to them."""
 
     device: str = "auto"
     """Torch device for training and prediction; ``auto`` takes a GPU if there is one."""
+
+    # addresses of databases, to be replaced by those of mirrors and tests
+    oqmd_url: str = "https://oqmd.org"
+    """OQMD; below it are ``/oqmdapi`` and ``/optimade``."""
+
+    oqmd_release: str = "not stated"
+    """Release that the server of OQMD runs, such as ``v1_6__112023``; it does not say so itself."""
+
+    aflow_url: str = "https://aflow.org"
+    """AFLOW; below it is ``/API/aflux``."""
+
+    jarvis_url: str = "https://ndownloader.figshare.com"
+    """Where the archives of JARVIS are downloaded; below it is ``/files``."""
+
+    jarvis_store: str | None = None
+    """Folder in which archives of JARVIS are kept; none means that of jarvis-tools itself,
+    ``~/.cache/atomgptlab/jarvis_data`` unless ``ATOMGPTLAB_CACHE`` names another."""
+
+    optimade_url: str = "https://oqmd.org/optimade"
+    """Any provider of OPTIMADE; below it is ``/structures``, or ``/v1/structures``."""
+
+    mp_api_endpoint: str = Field(
+        default="https://api.materialsproject.org/", validation_alias="MP_API_ENDPOINT"
+    )
+    """REST interface of the Materials Project, variable ``MP_API_ENDPOINT``."""
+
+    mp_api_key: SecretStr | None = Field(default=None, validation_alias="MP_API_KEY")
+    """Key of the Materials Project, variable ``MP_API_KEY``; never printed or written."""
+
+    # how servers are asked
+    request_gap_s: float = Field(default=0.2, ge=0)
+    """Least time between the starts of two requests to a server, in seconds."""
+
+    request_gaps_s: dict[str, float] = Field(default_factory=dict)
+    """That time for single sources instead: ``IRNET_REQUEST_GAPS_S={"aflow": 1.0, "mp": 0.05}``."""
+
+    http_timeout_s: float = Field(default=90.0, gt=0)
+    """How long a server may be silent, in seconds; a whole answer may take ten times as long."""
+
+    http_attempts: int = Field(default=8, ge=1)
+    """How often a request is made before it counts as unanswered."""
+
+    http_backoff_s: float = Field(default=1.0, ge=0)
+    """Wait before the second attempt, in seconds, less a random part; it doubles with each."""
+
+    http_most_wait_s: float = Field(default=600.0, ge=0)
+    """Longest single wait, in seconds; a pull ends if a server asks for more by Retry-After."""
+
+    http_most_bytes: int = Field(default=256 << 20, ge=1)
+    """Longest answer that is read into memory, in bytes after decompression."""
+
+    archive_most_bytes: int = Field(default=16 << 30, ge=1)
+    """Largest archive of a database, in bytes, packed or unpacked."""
+
+    archive_most_ratio: float = Field(default=200.0, ge=1)
+    """Most that an archive may unpack to, as a multiple of its own size; JSON comes to about 10."""
+
+    most_skipped_rows: int = Field(default=100, ge=0)
+    """Rows of a pull that a server may be unable to give before the pull fails."""
 
 
 def settings() -> Settings:
@@ -56,7 +135,9 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        variable = f"IRNET_{first['loc'][0]}".upper()
-        raise IRNetError(
-            f"{variable} is {first['input']!r}: {first['msg']}; correct or unset it"
-        ) from error
+        name = str(first["loc"][0])
+        variable = name if name.startswith("MP_API_") else f"IRNET_{name}".upper()
+        value = "set" if name == "MP_API_KEY" else repr(first["input"])
+        raise IRNetError(f"{variable} is {value}: {first['msg']}; correct or unset it") from error
+    except SettingsError as error:  # text that is to be JSON and is not
+        raise IRNetError(f'{error}: give it as JSON, such as {{"aflow": 1.0}}') from error

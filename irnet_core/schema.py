@@ -52,8 +52,24 @@ COMPOSITION = Column(
     "canonical composition: smallest whole amounts, elements in alphabetical order",
 )
 REASON = Column("reason", pa.string(), "", "why the row cannot be used")
+NOTE = Column(
+    "note", pa.string(), "", "what the source gave for the row that could not be used, and why"
+)
+ID = Column(
+    "id", pa.string(), "", "identifier in the source database, else the row of the source table"
+)
+STAGE = Column("stage", pa.string(), "", "what the row failed at")
 SOURCE_ID = Column("source_id", pa.string(), "", "identifier in the source database")
+FUNCTIONAL = Column(
+    "functional", pa.string(), "", "functional or level of theory of the row's energies, as stated"
+)
 SOURCE_URL = Column("source_url", pa.string(), "", "page of the entry in the source database")
+DUPLICATE_OF = Column(
+    "duplicate_of",
+    pa.string(),
+    "",
+    "entry that the source prefers among those of one structure; the row's own where it is that",
+)
 
 # structure ---------------------------------------------------------------------------------
 N_SITES = Column("n_sites", pa.int32(), "1", "sites of the cell")
@@ -65,6 +81,7 @@ FRAC_COORDS = Column(
     "frac_coords", pa.list_(pa.float64()), "1", "fractional coordinates, x y z of each site"
 )
 SPACE_GROUP = Column("space_group", pa.int16(), "1", "number of the space group")
+PROTOTYPE = Column("prototype", pa.string(), "", "structure type, as the source names it")
 STRUCTURE = (LATTICE, NUMBERS, FRAC_COORDS)
 
 # properties --------------------------------------------------------------------------------
@@ -82,6 +99,10 @@ ENERGY_ABOVE_HULL = Column(
     "energy_above_hull_ev_atom", pa.float64(), "eV/atom", "energy above the convex hull per atom"
 )
 BAND_GAP = Column("band_gap_ev", pa.float64(), "eV", "band gap, with the functional of the source")
+BAND_GAP_MBJ = Column(
+    "band_gap_mbj_ev", pa.float64(), "eV", "band gap by the modified Becke-Johnson potential"
+)
+BAND_GAP_HSE = Column("band_gap_hse_ev", pa.float64(), "eV", "band gap by the HSE06 functional")
 VOLUME = Column("volume_a3_atom", pa.float64(), "A^3/atom", "volume per atom")
 DENSITY = Column("density_g_cm3", pa.float64(), "g/cm^3", "mass density")
 BULK_MODULUS = Column("bulk_modulus_gpa", pa.float64(), "GPa", "bulk modulus")
@@ -95,6 +116,16 @@ MAGNETIZATION_CELL = Column(
     "Bohr magnetons per cell",
     "magnetic moment of the calculated cell",
 )
+MAGNETIZATION_OUTCAR = Column(
+    "magnetization_outcar_mu_b_cell",
+    pa.float64(),
+    "Bohr magnetons per cell",
+    "magnetic moment of the calculated cell as the source reads it from VASP's OUTCAR",
+)
+
+# roles -------------------------------------------------------------------------------------
+SPLIT = Column("split", pa.string(), "", "role of the row: train, val, or test, never read")
+SNAPSHOT = Column("snapshot", pa.string(), "", "id of the snapshot that the row is from")
 
 # screening ---------------------------------------------------------------------------------
 PREDICTION = Column(
@@ -114,6 +145,7 @@ OXIDATION_STATES = Column(
 )
 
 REJECTED = (ROW, FORMULA, REASON)
+FAILED = (ID, ROW, FORMULA, STAGE, REASON)
 
 #: Units of a user's own columns, read off the end of their names, longest first.
 UNIT_SUFFIXES = {

@@ -204,7 +204,7 @@ def test_test_rows_are_never_read(train, store):
     assert card["split"] == {"kind": "given", "column": "role", "test_rows_left_out": 2}
     assert card["unit"] == "eV"
     features = Store(store).open("features/latest")
-    rejected = features.read_table("rejected.parquet").to_pylist()
+    rejected = features.read_table("failed.parquet").to_pylist()
     assert [(row["row"], row["reason"]) for row in rejected] == [
         (68, "no Magpie data for element 'Og'")
     ]
@@ -214,11 +214,11 @@ def test_rows_without_an_element_are_rejected_with_the_reason(train, store):
     _, card, result = train([("Xx2O", 1.0, "train"), ("OgO", 2.0, "train"), *ROWS])
     assert card["data"]["rows"] == {"train": 59, "validation": 7}
     store = Store(store)
-    for kind, row, reason in (
-        ("snapshots", 0, "unknown element 'Xx'"),
-        ("features", 1, "no Magpie data for element 'Og'"),
+    for kind, file, row, reason in (
+        ("snapshots", "rejected.parquet", 0, "unknown element 'Xx'"),
+        ("features", "failed.parquet", 1, "no Magpie data for element 'Og'"),
     ):
-        rejected = store.open("latest", kind).read_table("rejected.parquet").to_pylist()
+        rejected = store.open("latest", kind).read_table(file).to_pylist()
         assert [(r["row"], r["reason"]) for r in rejected] == [(row, reason)]
     assert "\n1 of 68 rows cannot be used: unknown element 'Xx' (1); see " in result.stdout
     assert (

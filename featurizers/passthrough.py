@@ -1,0 +1,171 @@
+"""Any featurizer of matminer by name, for what is not computed with array code here.
+
+A name is ``composition:BandCenter``: the module of matminer, its class, and after another colon a
+preset where the class has such, as in ``composition:ElementProperty:magpie``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib import import_module, metadata
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from featurizers.rows import Failure
+from irnet_core.errors import DataError, IRNetError
+from irnet_core.schema import FeatureSchema
+
+KINDS = ("composition", "structure")
+
+
+def kind_of(name: str) -> str:
+    """What a featurizer looks at, one of :data:`KINDS`.
+
+    Raises
+    ------
+    DataError
+        If the name does not begin with one.
+
+    Examples
+    --------
+    >>> kind_of("composition:BandCenter")
+    'composition'
+    """
+    kind, _, rest = name.partition(":")
+    if kind not in KINDS or not rest:
+        raise DataError(
+            f"{name!r} names no featurizer of matminer: write composition:CLASS or "
+            "structure:CLASS, such as composition:BandCenter"
+        )
+    return kind
+
+
+def passthrough_schema(name: str) -> FeatureSchema:
+    """Columns of a featurizer; its hash follows the installed version of matminer.
+
+    Raises
+    ------
+    DataError
+        If there is no such featurizer, it cannot be made without arguments, or it must be fitted.
+    IRNetError
+        If matminer is not installed.
+    """
+    featurizer = _featurizer(name)
+    try:
+        labels = tuple(map(str, featurizer.feature_labels()))
+    except (AttributeError, TypeError, ValueError) as error:  # of those that fit to data first
+        raise DataError(f"{name} has no columns before it is fitted: choose another") from error
+    return FeatureSchema(name, labels, 1, f"matminer {metadata.version('matminer')}", "matminer")
+
+
+def passthrough_fields(name: str) -> list[pa.Field]:
+    """Arrow fields of a featurizer's columns: text where it says a word of a probe, else float32.
+
+    Raises
+    ------
+    DataError, IRNetError
+        As :func:`passthrough_schema`.
+    """
+    fields = passthrough_schema(name).arrow_fields()
+    try:
+        values = _featurizer(name).featurize(_READERS[kind_of(name)](_PROBES[kind_of(name)]))
+    # what the probe lacks says nothing of the rows to come
+    except Exception:  # noqa: BLE001
+        return fields
+    return [
+        field.with_type(pa.string()) if isinstance(value, str) else field
+        for field, value in zip(fields, values, strict=True)
+    ]
+
+
+def passthrough_rows(name: str, rows: Sequence[Any]) -> list[list[Any] | Failure]:
+    """Values of a featurizer, one for each column, or the failure, for each row.
+
+    Parameters
+    ----------
+    name : str
+        As for :func:`passthrough_schema`.
+    rows : sequence
+        Formulas for a composition featurizer; (lattice, numbers, frac_coords) for one of
+        structures.
+    """
+    featurizer, read = _featurizer(name), _READERS[kind_of(name)]
+    text = [pa.types.is_string(field.type) for field in passthrough_fields(name)]
+    results: list[list[Any] | Failure] = []
+    for row in rows:
+        try:
+            values = featurizer.featurize(read(row))
+            results.append(
+                [
+                    value if value is None or is_text else float(value)
+                    for value, is_text in zip(values, text, strict=True)
+                ]
+            )
+        # a featurizer may fail in any way; it is the row's failure, and the next one is tried
+        except Exception as error:  # noqa: BLE001
+            message = " ".join(str(error).split())[:200]
+            results.append(Failure(name, f"{type(error).__name__}: {message}".rstrip(": ")))
+    return results
+
+
+def _composition(formula: str) -> Any:
+    from pymatgen.core import Composition
+
+    return Composition(formula)
+
+
+def _structure(parts: tuple[Any, Any, Any]) -> Any:
+    from pymatgen.core import Structure
+
+    lattice, numbers, frac_coords = parts
+    species: list[Any] = [int(z) for z in numbers]
+    return Structure(lattice, species, frac_coords)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {"composition": _composition, "structure": _structure}
+_PROBES: dict[str, Any] = {
+    "composition": "Fe2O3",
+    "structure": (np.eye(3) * 4.2, [55, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+}
+
+
+@lru_cache(maxsize=8)
+def _featurizer(name: str) -> Any:
+    """The featurizer of a name."""
+    kind = kind_of(name)
+    class_name, _, preset = name.partition(":")[2].partition(":")
+    try:
+        module = import_module(f"matminer.featurizers.{kind}")
+        base = import_module("matminer.featurizers.base").BaseFeaturizer
+    except ImportError as error:
+        raise IRNetError(
+            f"{name} needs matminer, which is not installed: pip install 'irnet-screening[oracles]'"
+        ) from error
+    found = _classes(module, base)
+    if class_name not in found:
+        raise DataError(
+            f"matminer has no {kind} featurizer {class_name!r}: choose among "
+            f"{', '.join(sorted(found))}"
+        )
+    made = found[class_name]
+    try:
+        return made.from_preset(preset) if preset else made()
+    except (AttributeError, TypeError, ValueError, KeyError, NotImplementedError) as error:
+        what = f"has no preset {preset!r}" if preset else "needs arguments"
+        raise DataError(
+            f"matminer's {class_name} {what}: name a preset that it has, as in "
+            "composition:ElementProperty:magpie"
+        ) from error
+
+
+def _classes(package: Any, base: type) -> dict[str, Any]:
+    """Featurizers that a package of matminer offers, by name."""
+    return {
+        name: value
+        for name, value in inspect.getmembers(package, inspect.isclass)
+        if issubclass(value, base) and value is not base
+    }

@@ -1,0 +1,117 @@
+"""Real Dask clusters: local, by address, and through a batch system that runs jobs at once."""
+
+import os
+import stat
+import sys
+
+import pytest
+from distributed import LocalCluster, get_worker
+
+from infra.compute import CLUSTERS, dask_client
+from infra.settings import Settings
+from irnet_core.errors import IRNetError
+
+SBATCH = """#!/bin/sh
+# hands out a number, keeps the script and runs it in the background
+cp "$1" "$JOBS/script-$$"
+setsid sh "$1" > "$JOBS/log-$$" 2>&1 &
+echo $! > "$JOBS/pid-$$"
+echo "Submitted batch job $$"
+"""
+SCANCEL = """#!/bin/sh
+touch "$JOBS/cancelled-$1"
+kill -- -$(cat "$JOBS/pid-$1")
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A folder of jobs, and ``sbatch`` and ``scancel`` that run them on this machine."""
+    jobs = tmp_path / "jobs"
+    jobs.mkdir()
+    for name, script in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("JOBS", str(jobs))
+    return jobs
+
+
+def _worker():
+    return os.environ.get("OMP_NUM_THREADS"), os.environ.get("JOBS"), get_worker().name
+
+
+def _may_have_children():
+    import multiprocessing
+
+    return not multiprocessing.current_process().daemon
+
+
+def test_local_workers_may_have_children():
+    settings = Settings(dask_workers=2, dask_memory_limit="1GiB")
+    with dask_client(settings, most_workers=1) as client:
+        (worker,) = client.scheduler_info()["workers"].values()
+        assert (worker["nthreads"], worker["memory_limit"]) == (1, 2**30)
+        assert client.submit(_may_have_children).result()
+
+
+def test_slurm(slurm):
+    settings = Settings(
+        dask_cluster="slurm",
+        dask_workers=1,
+        dask_cluster_options={
+            "cores": 1,
+            "memory": "1GB",
+            "queue": "normal",
+            "python": sys.executable,
+            "job_script_prologue": ["export HERE=1"],
+            "local_directory": str(slurm),
+        },
+    )
+    with dask_client(settings) as client:
+        threads, jobs, _ = client.submit(_worker).result(timeout=60)
+        assert client.submit(_may_have_children).result(timeout=60)
+    assert (threads, jobs) == ("1", str(slurm))
+    (script,) = slurm.glob("script-*")
+    assert {"#SBATCH -p normal", "export HERE=1"} <= set(script.read_text().splitlines())
+    assert len(list(slurm.glob("cancelled-*"))) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"cores": 1, "memory": "1GB", "nonsense": 1}])
+def test_a_cluster_that_cannot_be_started(options):
+    settings = Settings(dask_cluster="slurm", dask_cluster_options=options)
+    with (
+        pytest.raises(IRNetError, match=r"'slurm' cannot be started .* IRNET_DASK_CLUSTER_OPTIONS"),
+        dask_client(settings),
+    ):
+        pass
+
+
+def test_a_cluster_whose_package_is_not_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_kubernetes.operator", None)
+    with (
+        pytest.raises(IRNetError, match=r"needs dask_kubernetes, .*irnet-screening\[clusters\]"),
+        dask_client(Settings(dask_cluster="kubernetes")),
+    ):
+        pass
+
+
+def test_each_named_cluster_is_offered_by_the_settings():
+    offered = Settings.model_fields["dask_cluster"].annotation.__args__
+    assert sorted(offered) == sorted(["local", *CLUSTERS])
+
+
+def test_by_address():
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+        settings = Settings(dask_address=cluster.scheduler_address)
+        with dask_client(settings) as client:
+            assert client.submit(sum, [1, 2]).result() == 3
+        assert len(cluster.scheduler_info["workers"]) == 1  # it is not ours to end
+
+
+def test_nobody_answers():
+    with (
+        pytest.raises(IRNetError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9: start"),
+        dask_client(Settings(dask_address="tcp://127.0.0.1:9")),
+    ):
+        pass

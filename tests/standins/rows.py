@@ -1,0 +1,33 @@
+"""Functions of rows that hang, crash or eat memory, for processes that start anew."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def work(rows: list[object]) -> list[object]:
+    """The rows themselves, unless one is an order."""
+    for row in rows:
+        if row == "sleep":
+            time.sleep(1000)
+        elif row == "spin":
+            while True:
+                pass
+        elif row == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif row == "exit":
+            os._exit(3)
+        elif row == "eat":
+            bytearray(1 << 40)
+        elif row == "bug":
+            raise KeyError("bug")
+        elif isinstance(row, Path) and not row.exists():  # dies the first time
+            row.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif row == "wait":
+            Path(os.environ["ISOLATED_PID"]).write_text(str(os.getpid()))
+            time.sleep(1000)
+    return rows
