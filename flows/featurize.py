@@ -53,8 +53,8 @@ def work_of(features: str | None, matminer: Sequence[str], missing: Missing) -> 
     DataError
         If there are no such features, or two columns would have one name.
     """
-    if features is None:
-        features = None if matminer else "composition"
+    if features is None and not matminer:
+        features = "composition"
     if features is not None and features not in FEATURES:
         raise DataError(f"there are no {features!r} features: choose among {', '.join(FEATURES)}")
     if missing not in ("matminer", "nan", "reject"):
@@ -73,7 +73,7 @@ def work_of(features: str | None, matminer: Sequence[str], missing: Missing) -> 
 
 
 def _schemas(work: Work) -> list[FeatureSchema]:
-    found = schemas(work.blocks)
+    found = schemas(work.blocks, work.missing)
     if work.structures:
         found.append(structure_schema(work.missing))
     return found + [passthrough_schema(name) for name in work.matminer]
@@ -135,7 +135,6 @@ def featurize_stage(
     inputs = {"snapshot": source.id}
     blocks = _schemas(work)
     parameters = {
-        "features": features,
         "missing": missing,
         "blocks": {schema.name: schema.hash for schema in blocks},
         # what failed for want of time or memory may succeed with more
@@ -163,7 +162,7 @@ def featurize_stage(
             )
         staging.write_table(FAILED_ROWS, failed)
         reasons = Counter(failed.column(REASON.name).to_pylist())
-        names = " and ".join(schema.name for schema in blocks)
+        names = ", ".join(schema.name for schema in blocks)
         return store.publish(
             staging,
             [*(part.features for part in parts), FAILED_ROWS],

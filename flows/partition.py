@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from featurizers.blocks import BLOCKS, encode, without_data
+from featurizers.blocks import blocks, encode, without_data
 from featurizers.elements import Missing
 from featurizers.formula import parse_formulas
 from featurizers.passthrough import kind_of, passthrough_fields, passthrough_rows
@@ -87,7 +87,8 @@ class Work:
 
     def fields(self) -> list[pa.Field]:
         """Arrow fields of the columns."""
-        found = [f for name in self.blocks for f in BLOCKS[name].schema.arrow_fields()]
+        schemas = [blocks(self.missing)[name].schema for name in self.blocks]
+        found = [f for schema in schemas for f in schema.arrow_fields()]
         if self.structures:
             found += structure_schema(self.missing).arrow_fields()
         return found + [f for name in self.matminer for f in passthrough_fields(name)]
@@ -185,10 +186,10 @@ def _compositions(
 ) -> list[NDArray[np.float32]]:
     """Columns of the composition blocks; adds to the failures."""
     parsed = parse_formulas(table.column(FORMULA.name).to_pylist())
-    reasons = parsed.reasons | without_data(parsed.numbers)
+    reasons = parsed.reasons | without_data(parsed.numbers, work.missing)
     failures |= {row: Failure("composition", reason) for row, reason in reasons.items()}
     left = _left(table.num_rows, failures)
-    found = encode(parsed.numbers[left], parsed.amounts[left], work.blocks)
+    found = encode(parsed.numbers[left], parsed.amounts[left], work.blocks, work.missing)
     values = np.full((table.num_rows, found.shape[1]), np.nan, np.float32)
     values[left] = found
     return list(np.ascontiguousarray(values.T))

@@ -43,12 +43,14 @@ def environment(store: Path) -> dict[str, str]:
     return mine | ENVIRONMENT | paths
 
 
-def start(store: Path, *arguments: object, driver: str = "") -> subprocess.Popen[str]:
+def start(
+    store: Path, *arguments: object, driver: str = "", **variables: str
+) -> subprocess.Popen[str]:
     """Start ``irnet``, or a Python script in its place, in a process of its own."""
     program = [sys.executable, driver] if driver else [str(Path(sys.executable).parent / "irnet")]
     return subprocess.Popen(
         [*program, *map(str, arguments)],
-        env=environment(store),
+        env=environment(store) | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

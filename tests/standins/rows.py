@@ -6,6 +6,12 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
+
+from featurizers.rows import structure_rows
+
+MURDEROUS = 27
+"""Cobalt: structures of it alone end the process that works on them."""
 
 
 def work(rows: list[object]) -> list[object]:
@@ -31,3 +37,10 @@ def work(rows: list[object]) -> list[object]:
             Path(os.environ["ISOLATED_PID"]).write_text(str(os.getpid()))
             time.sleep(1000)
     return rows
+
+
+def dying_rows(structures: list[Any], missing: str) -> list[Any]:
+    """Rows of structures, but for the one that ends the process."""
+    if any(list(numbers) == [MURDEROUS] for _, numbers, _ in structures):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return structure_rows(structures, missing)
