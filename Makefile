@@ -6,6 +6,7 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 PORT ?= 4200
 POOL ?= irnet
 
@@ -28,7 +29,7 @@ export DASK_CONFIG ?= $(CURDIR)/.cache/dask
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo server deploy worker test test-slow lint bench-features clean
+.PHONY: help setup demo server deploy worker test test-slow lint fault-matrix bench-features bench-pull clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -67,8 +68,13 @@ lint: $(VENV)/.dev ## Check style, formatting, types and the layers
 	$(BIN)/lint-imports
 
 bench-features: $(VENV)/.dev ## Compare the featurizers with matminer, in one run
-	$(BIN)/python tests/benchmarks/bench_features.py
-	$(BIN)/python tests/benchmarks/bench_structure.py
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_features $(BENCH_ARGS)
+
+bench-pull: $(VENV)/.dev ## Measure rows per second through fetch, parse, normalise and Parquet
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_pull $(BENCH_ARGS)
+
+fault-matrix: $(VENV)/.dev ## Pull each database under each fault, write docs/fault-matrix.md
+	PYTHONPATH=tests $(BIN)/python -m fault_matrix $(CASES)
 
 clean: ## Remove .venv, caches and Prefect's files; data/ stays
 	rm -rf $(VENV) .cache .prefect build *.egg-info

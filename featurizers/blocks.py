@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from featurizers.composition import FRACTION_SCHEMA, SCHEMA, element_fractions, featurize_arrays
-from featurizers.elements import SYMBOLS, has_magpie_data
+from featurizers.composition import feature_schema, featurize_arrays
+from featurizers.elements import Missing, without_data
+from featurizers.fractions import FRACTION_SCHEMA, element_fractions
 from irnet_core.errors import FeatureSchemaError
 from irnet_core.schema import FeatureSchema
+
+__all__ = ["BLOCKS", "Block", "blocks", "encode", "schemas", "without_data"]
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,41 @@ class Block:
     compute: Callable[[Any, Any], Any]
 
 
-BLOCKS: dict[str, Block] = {
-    block.schema.name: block
-    for block in (Block(SCHEMA, featurize_arrays), Block(FRACTION_SCHEMA, element_fractions))
-}
+@lru_cache(maxsize=3)
+def blocks(missing: Missing = "matminer") -> Mapping[str, Block]:
+    """All blocks by name, under a policy for missing element properties.
+
+    The policy is part of the hash of the block ``magpie``. Element fractions need no property and
+    are the same under each.
+
+    Parameters
+    ----------
+    missing : {"matminer", "nan", "reject"}
+        See :data:`featurizers.elements.Missing`.
+
+    Raises
+    ------
+    ValueError
+        The policy has another name.
+
+    Examples
+    --------
+    >>> blocks("reject")["magpie"].schema.missing
+    'reject'
+    """
+    without_data(np.zeros((0, 1), np.uint8), missing)  # refuses an unknown policy at once
+    every = (
+        Block(feature_schema(missing), partial(featurize_arrays, missing=missing)),
+        Block(FRACTION_SCHEMA, element_fractions),
+    )
+    return MappingProxyType({block.schema.name: block for block in every})
 
 
-def schemas(names: Sequence[str]) -> list[FeatureSchema]:
+BLOCKS = blocks()
+"""The blocks under matminer's own policy."""
+
+
+def schemas(names: Sequence[str], missing: Missing = "matminer") -> list[FeatureSchema]:
     """Schemas of some blocks.
 
     Raises
@@ -50,10 +82,10 @@ def schemas(names: Sequence[str]) -> list[FeatureSchema]:
         raise FeatureSchemaError(
             f"there is no feature block {unknown[0]!r}: choose among {', '.join(BLOCKS)}"
         )
-    return [BLOCKS[name].schema for name in names]
+    return [blocks(missing)[name].schema for name in names]
 
 
-def encode(numbers: Any, amounts: Any, names: Sequence[str]) -> Any:
+def encode(numbers: Any, amounts: Any, names: Sequence[str], missing: Missing = "matminer") -> Any:
     """Inputs of a network: the columns of some blocks side by side.
 
     Parameters
@@ -62,6 +94,9 @@ def encode(numbers: Any, amounts: Any, names: Sequence[str]) -> Any:
         Atomic numbers, padded with 0, and amounts.
     names : sequence of str
         Blocks in order.
+    missing : {"matminer", "nan", "reject"}
+        Policy for missing element properties. Rows of which :func:`without_data` gives a reason
+        under it have NaN in the block ``magpie``.
 
     Returns
     -------
@@ -74,19 +109,9 @@ def encode(numbers: Any, amounts: Any, names: Sequence[str]) -> Any:
     (1, 257)
     """
     schemas(names)
-    parts = [BLOCKS[name].compute(numbers, amounts) for name in names]
+    parts = [blocks(missing)[name].compute(numbers, amounts) for name in names]
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts, axis=1)
     import torch  # only those who hand in tensors need it
 
     return torch.cat(parts, dim=1)
-
-
-def without_data(numbers: NDArray[np.uint8]) -> dict[int, str]:
-    """Rows (n, k) that hold an element without Magpie data, each with the reason."""
-    lacking = np.array([z > 0 and not has_magpie_data(z) for z in range(len(SYMBOLS))])
-    hits = lacking[numbers]  # (n, k)
-    return {
-        int(row): f"no Magpie data for element {SYMBOLS[numbers[row][hits[row]][0]]!r}"
-        for row in np.flatnonzero(hits.any(axis=1))
-    }

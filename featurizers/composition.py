@@ -1,4 +1,4 @@
-"""The 145 composition attributes of Magpie, and element fractions, for many rows at once.
+"""The 145 composition attributes of Magpie, for many rows at once.
 
 The values are those of matminer's ``Stoichiometry``, ``ElementProperty("magpie")``,
 ``ValenceOrbital(props=["avg"])`` and ``IonProperty(fast=True)``, side by side. One implementation
@@ -8,12 +8,12 @@ meaning in both libraries, and the few that do not are in :mod:`featurizers.arra
 References
 ----------
 Ward et al., npj Comput. Mater. 2, 16028 (2016), doi 10.1038/npjcompumats.2016.28.
-Element fractions: Jha et al., Sci. Rep. 8, 17593 (2018), doi 10.1038/s41598-018-35934-y.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 
 from featurizers.arrays import Array, backend
 from featurizers.elements import (
-    LAST_WITH_MAGPIE_DATA,
     MAGPIE_PROPERTIES,
-    SYMBOLS,
     TABLE_SHA256,
     Missing,
     element_data,
+    refused,
+    without_data,
 )
-from featurizers.formula import MAX_ELEMENTS, parse_formulas
+from featurizers.formula import parse_formulas
+from featurizers.grouping import blocks_of_one_size
 from featurizers.neutrality import can_be_neutral
 from irnet_core.errors import FormulaError
 from irnet_core.schema import FeatureSchema
@@ -48,11 +49,6 @@ FEATURE_NAMES: tuple[str, ...] = (
 )
 """Names of the 145 attributes, as matminer names and orders them."""
 
-FRACTION_NAMES: tuple[str, ...] = tuple(
-    f"fraction {symbol}" for symbol in SYMBOLS[1 : LAST_WITH_MAGPIE_DATA + 1]
-)
-"""Names of the element fractions, H to Cn."""
-
 
 def feature_schema(missing: Missing = "matminer") -> FeatureSchema:
     """Definition of the 145 attributes under a policy for missing element properties."""
@@ -60,7 +56,6 @@ def feature_schema(missing: Missing = "matminer") -> FeatureSchema:
 
 
 SCHEMA = feature_schema()
-FRACTION_SCHEMA = FeatureSchema("fractions", FRACTION_NAMES, 1, TABLE_SHA256, "matminer")
 
 # where the blocks begin
 _PROPERTIES_AT = len(NORMS)
@@ -80,7 +75,7 @@ def featurize(formulas: Sequence[str], missing: Missing = "matminer") -> NDArray
     Parameters
     ----------
     formulas : sequence of str, length n
-    missing : {"matminer", "nan"}
+    missing : {"matminer", "nan", "reject"}
         Policy for missing element properties, see :data:`featurizers.elements.Missing`.
 
     Returns
@@ -91,7 +86,8 @@ def featurize(formulas: Sequence[str], missing: Missing = "matminer") -> NDArray
     Raises
     ------
     FormulaError
-        A formula cannot be read, or holds an element that Magpie knows nothing of.
+        A formula cannot be read, or holds an element that Magpie knows nothing of, or too little
+        for the policy.
 
     Examples
     --------
@@ -100,11 +96,7 @@ def featurize(formulas: Sequence[str], missing: Missing = "matminer") -> NDArray
     ((2, 145), 15.199999809265137)
     """
     parsed = parse_formulas(formulas)
-    unknown = np.flatnonzero((parsed.numbers > LAST_WITH_MAGPIE_DATA).any(axis=1))
-    reasons = {
-        **{int(row): "holds an element without Magpie data" for row in unknown},
-        **parsed.reasons,
-    }
+    reasons = without_data(parsed.numbers, missing) | parsed.reasons
     if reasons:
         row = min(reasons)
         raise FormulaError(
@@ -123,14 +115,14 @@ def featurize_arrays(numbers: Array, amounts: Array, missing: Missing = "matmine
         Atomic numbers, each at most once in a row, 0 for padding anywhere.
     amounts : ndarray or torch.Tensor of floats, shape (n, k), on the same device
         Amounts, to any scale; slots with amount 0 count as padding.
-    missing : {"matminer", "nan"}
+    missing : {"matminer", "nan", "reject"}
         Policy for missing element properties.
 
     Returns
     -------
     ndarray or torch.Tensor, float32, shape (n, 145)
         On the device of `numbers`. Rows without elements, or with an element that Magpie knows
-        nothing of (Nh to Og), are NaN.
+        nothing of (Nh to Og), are NaN; those that the policy rejects as well.
 
     Raises
     ------
@@ -146,41 +138,12 @@ def featurize_arrays(numbers: Array, amounts: Array, missing: Missing = "matmine
     xp = backend(numbers)
     tables = _tables(xp, missing)
     out = xp.full((len(numbers), len(FEATURE_NAMES)), float("nan"), xp.float32)
-    work = None
-    for rows, z, a in _blocks(xp, numbers, amounts):
-        if work is None or work.shape != z.shape:
-            work = _Workspace(xp, z.shape)
+    work = _workspace(xp, min(len(numbers), xp.block_rows))
+    for rows, z, a in blocks_of_one_size(xp, numbers, amounts, tables.rejected):
+        work.take_shape(*z.shape)
         _featurize_block(xp, tables, work, z, a)
         out[rows] = work.attributes.T
     return out
-
-
-def _blocks(xp: Any, numbers: Array, amounts: Array) -> Iterator[tuple[Array, Array, Array]]:
-    """Usable rows in blocks of m with c elements each: row indices, (c, m) numbers and amounts."""
-    z = xp.asarray(numbers)
-    a = xp.asarray(amounts)
-    present = (z > 0) & (a > 0)
-    count = xp.full((len(z),), 0, xp.int64)
-    for j in range(z.shape[1]):  # by column: reducing short rows is slow
-        count += present[:, j]
-    beyond = (z > LAST_WITH_MAGPIE_DATA) & present
-    if beyond.any():
-        count[beyond.any(1)] = 0
-    for c in range(1, z.shape[1] + 1):
-        rows = xp.nonzero(count == c)
-        if len(rows) and c > MAX_ELEMENTS:
-            raise FormulaError(
-                f"Row {int(rows[0])} has {c} elements, more than {MAX_ELEMENTS}; remove it."
-            )
-        for start in range(0, len(rows), xp.block_rows):
-            block = rows[start : start + xp.block_rows]
-            slots = present[block]
-            shape = (len(block), c)
-            yield (
-                block,
-                xp.ascontiguous(xp.asarray(z[block][slots], xp.int64).reshape(shape).T),
-                xp.ascontiguous(xp.asarray(a[block][slots], xp.float64).reshape(shape).T),
-            )
 
 
 class _Tables:
@@ -193,6 +156,8 @@ class _Tables:
         No property of an element up to Cn is NaN.
     ionic : float64, shape (119 * 119,)
         Ionic character of each pair of elements.
+    rejected : bool, shape (119,), or None
+        Elements that the policy does not admit.
     """
 
     def __init__(self, xp: Any, missing: Missing) -> None:
@@ -201,6 +166,8 @@ class _Tables:
         self.properties = xp.asarray(np.ascontiguousarray(data.properties.T), xp.float64)
         self.complete = not np.isnan(data.properties[1:]).any()
         self.ionic = xp.asarray(-np.expm1(-0.25 * (x[:, None] - x) ** 2).ravel(), xp.float64)
+        rejected = np.isin(np.arange(len(x)), [*refused(missing)])
+        self.rejected = xp.asarray(rejected) if missing == "reject" else None
 
 
 @lru_cache(maxsize=8)
@@ -209,16 +176,38 @@ def _tables(xp: Any, missing: Missing) -> _Tables:
 
 
 class _Workspace:
-    """Buffers for blocks of one shape; attributes run along the first axis while computing."""
+    """Buffers for blocks of at most `rows` compositions.
 
-    def __init__(self, xp: Any, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-        c, m = shape
-        self.attributes = xp.empty((len(FEATURE_NAMES), m), xp.float32)
-        self.properties = xp.empty((c, len(MAGPIE_PROPERTIES), m), xp.float64)
-        self.first, self.second, self.term = (
-            xp.empty((len(MAGPIE_PROPERTIES), m), xp.float64) for _ in range(3)
-        )
+    Attributes run along the first axis while computing.
+    """
+
+    def __init__(self, xp: Any, rows: int) -> None:
+        self._xp, self.rows = xp, rows
+        self._attributes = xp.empty((len(FEATURE_NAMES) * rows,), xp.float32)
+        self._buffers: list[Array] = []
+
+    def take_shape(self, c: int, m: int) -> None:
+        """Prepare for m compositions of c elements each."""
+        n = len(MAGPIE_PROPERTIES)
+        while len(self._buffers) < c + 3:
+            self._buffers.append(self._xp.empty((n * self.rows,), self._xp.float64))
+        self.attributes = self._attributes[: len(FEATURE_NAMES) * m].reshape(-1, m)
+        views = [buffer[: n * m].reshape(n, m) for buffer in self._buffers[: c + 3]]
+        self.first, self.second, self.term = views[:3]
+        self.properties = views[3:]  # of each element
+
+
+_kept = threading.local()
+
+
+def _workspace(xp: Any, rows: int) -> _Workspace:
+    """Buffers of this thread, kept between calls where fresh memory is slow."""
+    if not xp.keeps_buffers:
+        return _Workspace(xp, rows)
+    work: _Workspace | None = getattr(_kept, "work", None)
+    if work is None or work.rows < rows:
+        work = _kept.work = _Workspace(xp, rows)
+    return work
 
 
 def _featurize_block(xp: Any, tables: _Tables, work: _Workspace, z: Array, a: Array) -> None:
@@ -300,33 +289,3 @@ def _ionic_character(xp: Any, tables: _Tables, z: Array, f: Array, out: Array) -
             mean += f[i] * f[j] * ionic
     out[0] = largest
     out[1] = mean
-
-
-def element_fractions(numbers: Array, amounts: Array) -> Array:
-    """Atomic fractions of the elements H to Cn.
-
-    Parameters
-    ----------
-    numbers, amounts : ndarray or torch.Tensor, shape (n, k)
-        As for :func:`featurize_arrays`.
-
-    Returns
-    -------
-    ndarray or torch.Tensor, float32, shape (n, 112)
-        Columns as in :data:`FRACTION_NAMES`, rows sum to 1. Rows without elements, or with an
-        element beyond Cn, are NaN.
-
-    Examples
-    --------
-    >>> x = element_fractions(np.array([[1, 8]]), np.array([[2.0, 1.0]]))
-    >>> x[0, [0, 7]].tolist()
-    [0.6666666865348816, 0.3333333432674408]
-    """
-    xp = backend(numbers)
-    out = xp.full((len(numbers), len(FRACTION_NAMES)), float("nan"), xp.float32)
-    for rows, z, a in _blocks(xp, numbers, amounts):
-        out[rows] = 0.0
-        fractions = xp.asarray(a / a.sum(0), xp.float32)
-        for j in range(len(z)):
-            out[rows, z[j] - 1] = fractions[j]
-    return out

@@ -17,9 +17,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Missing = Literal["matminer", "nan"]
+Missing = Literal["matminer", "nan", "reject"]
 """Policy for single values that an element lacks, such as the electronegativity of argon:
-``"matminer"`` puts the mean over all elements that have one, ``"nan"`` leaves NaN."""
+``"matminer"`` puts the mean over all elements that have one, ``"nan"`` leaves NaN, and
+``"reject"`` refuses every row with such an element."""
 
 MAGPIE_PROPERTIES = (
     "Number",
@@ -96,14 +97,15 @@ class ElementData:
     oxidation_counts: NDArray[np.int64]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def element_data(missing: Missing = "matminer") -> ElementData:
     """Element properties under a policy for missing values.
 
     Parameters
     ----------
-    missing : {"matminer", "nan"}
-        What stands for a value that the source lacks; see :data:`Missing`.
+    missing : {"matminer", "nan", "reject"}
+        What stands for a value that the source lacks, NaN under all policies but the first; see
+        :data:`Missing`.
 
     Returns
     -------
@@ -152,3 +154,69 @@ def has_magpie_data(z: int) -> bool:
     (True, False)
     """
     return 1 <= z <= LAST_WITH_MAGPIE_DATA
+
+
+@lru_cache(maxsize=3)
+def refused(missing: Missing = "matminer") -> dict[int, str]:
+    """Elements that cannot be featurized under a policy for missing values, with the reasons.
+
+    Parameters
+    ----------
+    missing : {"matminer", "nan", "reject"}
+        See :data:`Missing`.
+
+    Returns
+    -------
+    dict of int to str
+        By atomic number. The six elements of which Magpie holds nothing are refused under every
+        policy; ``"reject"`` adds those that lack any property.
+
+    Raises
+    ------
+    ValueError
+        The policy has another name.
+
+    Examples
+    --------
+    >>> refused()[Z_OF["Og"]], refused("reject")[Z_OF["Ar"]]
+    ("no Magpie data for element 'Og'", "Magpie has no Electronegativity for element 'Ar'")
+    """
+    gaps = np.isnan(element_data(missing).properties)  # (119, 22)
+    reasons = {}
+    for z in range(1, len(SYMBOLS)):
+        if not has_magpie_data(z):
+            reasons[z] = f"no Magpie data for element {SYMBOLS[z]!r}"
+        elif missing == "reject" and gaps[z].any():
+            names = ", ".join(MAGPIE_PROPERTIES[i] for i in np.flatnonzero(gaps[z]))
+            reasons[z] = f"Magpie has no {names} for element {SYMBOLS[z]!r}"
+    return reasons
+
+
+def without_data(
+    numbers: NDArray[np.integer[Any]], missing: Missing = "matminer"
+) -> dict[int, str]:
+    """Rows that hold an element refused under a policy for missing values, each with the reason.
+
+    Parameters
+    ----------
+    numbers : ndarray of integers, shape (n, k)
+        Atomic numbers, 0 to 118; 0 is padding.
+    missing : {"matminer", "nan", "reject"}
+        See :data:`Missing`.
+
+    Returns
+    -------
+    dict of int to str
+        By row, in ascending order; the first element at fault is named.
+
+    Examples
+    --------
+    >>> without_data(np.array([[18, 11], [17, 11]]), "reject")
+    {0: "Magpie has no Electronegativity for element 'Ar'"}
+    """
+    reasons = refused(missing)
+    hits = np.isin(np.arange(len(SYMBOLS)), [*reasons])[numbers]  # (n, k)
+    return {
+        int(row): reasons[int(numbers[row][hits[row]][0])]
+        for row in np.flatnonzero(hits.any(axis=1))
+    }

@@ -1,16 +1,19 @@
-"""Reading one structure from arrays, and the reasons for which one cannot be used."""
+"""Reading one structure, and the reasons for which one cannot be used."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featurizers.elements import SYMBOLS, has_magpie_data
+from featurizers.elements import SYMBOLS, Z_OF, Missing, refused
 from featurizers.periodic import Crystal, reduced
 from featurizers.tessellation import MIN_DISTANCE
 from irnet_core.errors import DataError
+
+if TYPE_CHECKING:
+    from pymatgen.core import IStructure
 
 MAX_SITES = 1000
 """Sites beyond which a structure is refused; distances within it are held as one matrix."""
@@ -18,13 +21,20 @@ MAX_SITES = 1000
 MAX_EDGE = 1e4
 """Longest lattice vector in Å that is taken for a length and not for a mistake."""
 
+MAX_COORDINATE = 1e6
+"""Largest fractional coordinate; beyond it, too few digits are left for the place in the cell."""
+
 # Volume of the cell over that of a box with the same edges. Below this, the vectors lie in a plane
 # as far as the rounding of a reduction can tell.
 _FLAT = 1e-9
 
 
 def read_structure(
-    lattice: Any, numbers: Any, frac_coords: Any, max_sites: int = MAX_SITES
+    lattice: Any,
+    numbers: Any,
+    frac_coords: Any,
+    missing: Missing = "matminer",
+    max_sites: int = MAX_SITES,
 ) -> tuple[Crystal, NDArray[np.int64]]:
     """A structure ready to be tessellated, and its atomic numbers.
 
@@ -36,6 +46,8 @@ def read_structure(
         Atomic numbers.
     frac_coords : array_like, shape (n, 3)
         Fractional coordinates.
+    missing : {"matminer", "nan", "reject"}
+        Policy for missing element properties; it says which elements are refused.
     max_sites : int
         Structures with more sites are refused.
 
@@ -70,13 +82,15 @@ def read_structure(
         raise DataError("the lattice holds a value that is not finite")
     if not np.isfinite(frac).all():
         raise DataError("a coordinate is not finite")
+    if np.abs(frac).max() > MAX_COORDINATE:
+        raise DataError(f"a fractional coordinate is beyond {MAX_COORDINATE:g}")
     known = (z >= 1) & (z < len(SYMBOLS)) & (z == np.floor(z))
     if not known.all():
         raise DataError(f"unknown species: atomic number {z[~known][0]:g}")
     whole = z.astype(np.int64)
-    lacking = [int(number) for number in np.unique(whole) if not has_magpie_data(int(number))]
-    if lacking:
-        raise DataError(f"no Magpie data for element {SYMBOLS[lacking[0]]!r}")
+    for number in np.unique(whole):
+        if number in refused(missing):
+            raise DataError(refused(missing)[int(number)])
     if np.abs(cell).max() > MAX_EDGE:
         raise DataError(f"a lattice vector is longer than {MAX_EDGE:g} Å")
     if _fullness(cell) < _FLAT:
@@ -99,3 +113,49 @@ def _floats(values: Any, what: str) -> NDArray[np.float64]:
         return np.asarray(values, np.float64)
     except (TypeError, ValueError):
         raise DataError(f"the {what} are not an array of numbers") from None
+
+
+def from_pymatgen(
+    structure: IStructure,
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Lattice, atomic numbers and fractional coordinates of a pymatgen structure.
+
+    Parameters
+    ----------
+    structure : pymatgen.core.IStructure or Structure
+        Oxidation states and other properties of the sites are ignored.
+
+    Returns
+    -------
+    lattice : ndarray, float64, shape (3, 3)
+        Lattice vectors as rows, in Å.
+    numbers : ndarray, int64, shape (n,)
+    frac_coords : ndarray, float64, shape (n, 3)
+
+    Raises
+    ------
+    DataError
+        A site is partly occupied or shared by several elements, or holds none; the message is
+        the reason.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> structure = Structure(Lattice.cubic(4.1), ["Cs+", "Cl-"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    >>> lattice, numbers, frac_coords = from_pymatgen(structure)
+    >>> numbers.tolist()
+    [55, 17]
+    """
+    numbers = []
+    for i, site in enumerate(structure):
+        if not site.is_ordered:
+            raise DataError(f"partial occupancy at site {i}: {site.species_string}")
+        symbol = site.specie.symbol
+        if symbol not in Z_OF:
+            raise DataError(f"unknown species: {symbol!r} at site {i}")
+        numbers.append(Z_OF[symbol])
+    return (
+        np.array(structure.lattice.matrix, np.float64),
+        np.array(numbers, np.int64),
+        np.array(structure.frac_coords, np.float64).reshape(-1, 3),
+    )

@@ -1,17 +1,18 @@
 """Write ``ward_golden.json``: matminer's structure attributes of invented prototype cells.
 
-Run by hand as ``python tests/featurizers/make_ward_golden.py [--structures N]``, with matminer
-installed. Each prototype comes ideal, where many cell corners coincide, and strained at random.
+Run by hand as ``PYTHONPATH=tests python tests/featurizers/make_ward_golden.py [--structures N]``,
+with matminer installed. Each prototype comes ideal, where many cell corners coincide, and strained
+at random.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
+from benchmarks.peers import structure_peer
 
 GOLDEN = Path(__file__).with_name("ward_golden.json")
 CUBE = np.eye(3)
@@ -66,34 +67,13 @@ def structures() -> list[tuple[np.ndarray, list[int], np.ndarray]]:
 
 def main() -> None:
     """Compute and write."""
-    from matminer.featurizers.base import MultipleFeaturizer
-    from matminer.featurizers.structure import (
-        ChemicalOrdering,
-        MaximumPackingEfficiency,
-        SiteStatsFingerprint,
-        StructuralHeterogeneity,
-    )
-    from pymatgen.core import Structure
-
-    from featurizers.structure import FEATURE_NAMES_STRUCTURE
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--structures", type=int, default=100)
     count = parser.parse_args().structures
-    warnings.simplefilter("ignore")
-    peer = MultipleFeaturizer(
-        [
-            SiteStatsFingerprint.from_preset("CoordinationNumber_ward-prb-2017"),
-            StructuralHeterogeneity(),
-            ChemicalOrdering(),
-            MaximumPackingEfficiency(),
-            SiteStatsFingerprint.from_preset("LocalPropertyDifference_ward-prb-2017"),
-        ]
-    )
-    columns = [peer.feature_labels().index(name) for name in FEATURE_NAMES_STRUCTURE]
+    peer = structure_peer()
     lines = []
     for lattice, numbers, frac in structures()[:count]:
-        values = np.array(peer.featurize(Structure(lattice, numbers, frac)))[columns]
+        values = peer(lattice, numbers, frac)
         record = {
             "lattice": lattice.tolist(),
             "numbers": numbers,
