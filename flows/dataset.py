@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from featurizers.blocks import schemas
 from flows.snapshot import source_of
 from infra.artifact import FAILED_ROWS
+from infra.folder import Folder
 from infra.snapshot import DATA
 from infra.store import Artifact
 from irnet_core.errors import DataError, FeatureSchemaError
@@ -30,12 +31,17 @@ class Dataset:
     unit: str
 
 
-def check_columns(
-    snapshot: Artifact, target: str, split_column: str | None, source: str | None = None
-) -> pa.Field:
+def check_columns(folder: Folder, source: str, target: str, split_column: str | None) -> pa.Field:
     """Make sure, before any work, that a snapshot can train on a target; returns its field.
 
-    ``source`` is how messages name the table, by default what the snapshot was taken of.
+    Parameters
+    ----------
+    folder : Folder
+        Where the snapshot's table lies, published or not yet.
+    source : str
+        How messages name the table.
+    target, split_column : str
+        Columns to train on.
 
     Raises
     ------
@@ -43,8 +49,7 @@ def check_columns(
         Naming the column, and the first row whose target is empty, not a number or not finite, or
         whose role is none. Targets of test rows may be missing.
     """
-    source = source or source_of(snapshot)
-    with snapshot.folder.open(DATA) as file:
+    with folder.open(DATA) as file:
         schema = pq.read_schema(file)
     own = [n for n in schema.names if n not in (ROW.name, FORMULA.name, COMPOSITION.name)]
     for column in filter(None, (target, split_column)):
@@ -56,7 +61,7 @@ def check_columns(
             )
     field = schema.field(target)
     names = (ROW.name, FORMULA.name, COMPOSITION.name, target, split_column)
-    table = snapshot.read_table(DATA, list(filter(None, names)))
+    table = folder.read_table(DATA, list(filter(None, names)))
     if split_column:
         split = _given_split(table, split_column, source)
         table = table.take(pa.array(np.sort(np.concatenate([split.train, split.validation]))))
@@ -105,7 +110,7 @@ def load(
     DataError
         If the split column cannot be used, or a composition sits on both sides of it.
     """
-    field = check_columns(snapshot, target, split_column)
+    field = check_columns(snapshot.folder, source_of(snapshot), target, split_column)
     recorded = features.manifest.parameters["blocks"]
     for schema in schemas(blocks):
         if recorded.get(schema.name) != schema.hash:

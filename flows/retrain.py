@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prefect import flow
 
 from flows.dataset import check_columns
 from flows.featurize import featurize_stage
 from flows.snapshot import snapshot_stage
 from flows.train import check_choices, train_stage
-from infra.settings import settings
-from infra.store import Store
 
 
 @flow(name="retrain")
@@ -35,8 +35,8 @@ def retrain(
         Id of the model; that of the earlier one if the source has not changed.
     """
     check_choices(network, recipe, epochs, name)
-    snapshot = snapshot_stage(source, path, formula_column)
-    check_columns(Store(settings().store).open(snapshot, "snapshots"), target, split_column, path)
+    check = partial(check_columns, target=target, split_column=split_column)
+    snapshot = snapshot_stage(source, path, formula_column, check=check)
     features = featurize_stage(snapshot, "composition")
     return train_stage(
         snapshot, features, target, split_column, network, recipe, epochs, seed, name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 
 from prefect import flow
 
@@ -193,11 +193,8 @@ def train(
         Id of the model.
     """
     check_choices(network, recipe, epochs, name)
-    snapshot = snapshot_of(data, formula_column)
-    # the same rows may have come from another file before: name the one the user named
-    source = data if Path(data).exists() else None
-    opened = Store(settings().store).open(snapshot, "snapshots")
-    check_columns(opened, target, split_column, source)
+    check = partial(check_columns, target=target, split_column=split_column)
+    snapshot = snapshot_of(data, formula_column, check)
     features = featurize_stage(snapshot, "composition")
     return train_stage(
         snapshot, features, target, split_column, network, recipe, epochs, seed, name

@@ -29,7 +29,7 @@ def test_commands_say_what_they_made(pipeline, opened):
     ids = {kind: opened.open("latest", kind).id for kind in KINDS}
     assert said["snapshot"].startswith(f"snapshots/{ids['snapshots']}: Measured standard formation")
     assert "pymatgen, 2,135 rows" in said["snapshot"]
-    assert said["featurize"].startswith(f"features/{ids['features']}: Composition features of")
+    assert said["featurize"].startswith(f"features/{ids['features']}: 257 features (magpie, ")
     assert said["train"].startswith(f"models/{ids['models']}: 32BARx2-16BARx1-1 for formation_")
     assert "over 214 rows, unit eV/atom (always the median: MAE 0." in said["train"]
     assert "formation_energy_ev_atom (eV/atom)" in said["screen"]
