@@ -129,9 +129,9 @@ def featurize_stage(
     missing: Missing = "matminer",
 ) -> str:
     """Publish the features of a snapshot; returns their id."""
+    work = work_of(features, matminer, missing)
     store = Store(settings().store)
     source = open_snapshot(snapshot, store)
-    work = work_of(features, matminer, missing)
     inputs = {"snapshot": source.id}
     blocks = _schemas(work)
     parameters = {

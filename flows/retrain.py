@@ -8,8 +8,11 @@ from prefect import flow
 
 from flows.dataset import check_columns
 from flows.featurize import featurize_stage
+from flows.prepare import prepare_stage
 from flows.snapshot import snapshot_stage
 from flows.train import check_choices, train_stage
+from infra.funnel import Steps
+from infra.prepare import Preparation, steps_named
 
 
 @flow(name="retrain")
@@ -17,6 +20,7 @@ def retrain(
     source: str = "pymatgen-expt",
     path: str | None = None,
     target: str = "formation_energy_ev_atom",
+    steps: str | None = None,
     split_column: str | None = None,
     formula_column: str = "formula",
     network: str = "irnet-17",
@@ -25,9 +29,11 @@ def retrain(
     seed: int = 0,
     name: str = "default",
 ) -> str:
-    """Pull a source, featurize what is new and train a model; nothing is done twice.
+    """Pull a source, prepare and featurize what is new, and train a model; nothing is done twice.
 
-    Parameters are those of the flows ``snapshot`` and ``train``.
+    Parameters are those of the flows ``snapshot`` and ``train``, steps those of ``prepare``.
+    Without steps the rows of the source are trained on as they are, which those of a database, with
+    several structures to a composition and values missing, do not allow.
 
     Returns
     -------
@@ -36,7 +42,12 @@ def retrain(
     """
     check_choices(network, recipe, epochs, name)
     check = partial(check_columns, target=target, split_column=split_column)
-    snapshot = snapshot_stage(source, path, formula_column, check=check)
+    if steps is None:
+        snapshot = snapshot_stage(source, path, formula_column, check=check)
+    else:
+        pulled = snapshot_stage(source, path, formula_column)
+        wanted = Preparation(target=target, steps=Steps(steps_named(steps)))
+        snapshot = prepare_stage([pulled], wanted, f"{name}-table")
     features = featurize_stage(snapshot, "composition")
     return train_stage(
         snapshot, features, target, split_column, network, recipe, epochs, seed, name

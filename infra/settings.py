@@ -91,6 +91,14 @@ class Settings(BaseSettings):
     mp_api_key: SecretStr | None = Field(default=None, validation_alias="MP_API_KEY")
     """Key of the Materials Project, variable ``MP_API_KEY``; never printed or written."""
 
+    cache: str = "~/.cache/irnet"
+    """Folder for what is downloaded as a whole file (matminer, Delta tables of the Materials
+    Project) and that a pull that was killed goes on from."""
+
+    matminer_url: str | None = None
+    """Where the files of matminer are downloaded instead of the addresses in its own list, each as
+    ``<name>.json.gz`` below it."""
+
     # how servers are asked
     request_gap_s: float = Field(default=0.2, ge=0)
     """Least time between the starts of two requests to a server, in seconds."""
@@ -117,7 +125,8 @@ class Settings(BaseSettings):
     """Largest archive of a database, in bytes, packed or unpacked."""
 
     archive_most_ratio: float = Field(default=200.0, ge=1)
-    """Most that an archive may unpack to, as a multiple of its own size; JSON comes to about 10."""
+    """Most that an archive may unpack to, as a multiple of its own size; JSON comes to about 10.
+    64 MiB are always allowed."""
 
     most_skipped_rows: int = Field(default=100, ge=0)
     """Rows of a pull that a server may be unable to give before the pull fails."""

@@ -1,163 +1,218 @@
-"""Snapshots: the rows of a source at one time, with canonical compositions, never changed again."""
+"""Snapshots: the rows of a source at one time, with canonical compositions, never changed again.
+
+Databases are pulled into the staging folder unit by unit, and the snapshot is put together from
+these, one unit in memory at a time. A file is a single table, and goes the same way.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 
-from featurizers.formula import canonical_formulas, parse_formulas
-from infra.artifact import REJECTED_ROWS
+from infra.artifact import DATA, REJECTED_ROWS, Artifact
+from infra.content import plain
+from infra.folder import Folder
 from infra.manifest import Manifest, request_digest, utc_now
-from infra.sources.base import Source
+from infra.pull.engine import Update, pull, unit_schema
+from infra.pull.http import Http
+from infra.quality import write_report
+from infra.settings import settings
+from infra.sources.base import Database, Keyed, Source
+from infra.sources.file import TableFile
+from infra.split import Splitter
+from infra.staging import Staging
 from infra.store import Store
-from irnet_core.errors import DataError
-from irnet_core.schema import (
-    COMPOSITION,
-    FORMULA,
-    REASON,
-    REJECTED,
-    ROW,
-    SCHEMA_VERSION,
-    arrow_schema,
-)
+from infra.tables import RowGroups
+from irnet_core.errors import DataError, StoreError
+from irnet_core.schema import COMPOSITION
 
-DATA = "data.parquet"
-_MOST_REASONS = 20
+__all__ = ["DATA", "ROW_GROUP", "Check", "build_snapshot"]
+
 ROW_GROUP = 50_000  # rows that are featurized together: one Dask task
 
+#: Called with the folder that ``data.parquet`` lies in, before names point to it; raises to refuse.
+Check = Callable[[Folder], None]
 
-def build_snapshot(source: Source, store: Store, names: Iterable[str] = ()) -> Manifest:
+
+def build_snapshot(
+    source: Source | Database,
+    store: Store,
+    names: Iterable[str] = (),
+    *,
+    limit: int | None = None,
+    update: Update | None = None,
+    check: Check | None = None,
+) -> Manifest:
     """Take a snapshot of a source, or return the one that was taken of the same data before.
 
     ``data.parquet`` has the row in the source, the formula, its canonical composition and the
-    source's other columns; ``rejected.parquet`` has the rows whose formula cannot be read, with
-    the reason.
+    source's other columns; ``rejected.parquet`` has the rows that cannot be used, with the reason.
 
     Parameters
     ----------
-    source : Source
+    source : Source or Database
         Where the rows come from.
     store : Store
         Where the snapshot goes.
     names : iterable of str
         Names for the snapshot besides that of the source.
+    limit : int, optional
+        Pull so many rows of a database at most.
+    update : callable, optional
+        Told of the progress of a pull.
+    check : callable, optional
+        Looks at the data before it is published, and before names point to it.
 
     Returns
     -------
     Manifest
-        Its ``counts`` are rows in, out and rejected, distinct compositions, and reasons.
+        Its ``counts`` are rows in, out and rejected, distinct compositions, reasons, and what
+        was counted during a pull.
 
     Raises
     ------
     SourceError
-        If the source cannot be read.
+        If the source cannot be read completely; what was pulled is kept for the next run.
     DataError
         If no row has a formula that can be read, or a column's name is taken.
     StoreError
-        If the store cannot be written.
+        If the store cannot be written, or another process takes a snapshot of this source.
     """
-    started = utc_now()
     names = (source.name, *names)
+    if isinstance(source, Database):
+        with store.lock("snapshots", source.name):
+            return _of_database(source, store, names, limit, update, check)
+    return _of_table(source, store, names, check)
+
+
+def _of_table(
+    source: Source, store: Store, names: tuple[str, ...], check: Check | None
+) -> Manifest:
+    """Snapshot of a source that is read in one go."""
+    started = utc_now()
     parameters = source.fingerprint()
     request = request_digest("snapshots", {}, parameters)
     if found := store.find("snapshots", request):
-        store.name(found, names)
-        return found
-    data, rejected, counts = split_rows(source.read(), _label(source))
+        return _again(found, store, names, check)
+    table = source.read()
+    splitter = Splitter(table.schema, _label(source))
     with store.staging("snapshots", request) as staging:
-        staging.write_table(DATA, data, row_group_size=ROW_GROUP)
-        staging.write_table(REJECTED_ROWS, rejected)
-        return store.publish(
-            staging,
-            [DATA, REJECTED_ROWS],
-            what=source.what,
-            parameters={**parameters, "label": _label(source)},
-            rows=data.num_rows,
-            counts=counts,
-            licence=source.licence,
-            citation=source.citation,
-            started=started,
-            names=names,
-        )
+        try:
+            counts = _write(staging, splitter, [table])
+            return _publish(source, store, staging, names, parameters, counts, started, check)
+        except DataError:  # nothing that another run could go on with
+            staging.discard()
+            raise
 
 
-def split_rows(
-    table: pa.Table, source: str
-) -> tuple[pa.Table, pa.Table, dict[str, int | dict[str, int]]]:
-    """Rows with a canonical composition, rows that cannot be used, and how many of each.
+def _of_database(
+    database: Database,
+    store: Store,
+    names: tuple[str, ...],
+    limit: int | None,
+    update: Update | None,
+    check: Check | None,
+) -> Manifest:
+    """Snapshot of a database; an earlier one only if the version says that it is equal."""
+    started = utc_now()
+    asked = {"source": database.name, "query": plain(database.query()), "limit": limit}
+    secrets = database.secrets if isinstance(database, Keyed) else ()
+    with Http(database.name, settings(), secrets=secrets) as http:
+        if database.versioned:
+            pinned = _pinned(asked, database.version(http))
+            if found := store.find("snapshots", pinned):
+                return _again(found, store, names, check)
+        with store.staging("snapshots", request_digest("snapshots", {}, asked)) as staging:
+            pulled = pull(database, staging, http, limit=limit, update=update)
+            splitter = Splitter(unit_schema(database.columns), database.name, database=True)
+            units = (staging.read_table(file) for file in pulled.files)
+            counts = {**pulled.counts, **_write(staging, splitter, units)}
+            counts["duplicates"] += splitter.duplicates
+            parameters = {**asked, "version": pulled.version}
+            manifest = _publish(database, store, staging, names, parameters, counts, started, check)
+        if database.versioned:
+            store.answer(manifest, _pinned(asked, pulled.version))
+        return manifest
 
-    Parameters
-    ----------
-    table : pyarrow.Table
-        With a text column ``formula``.
-    source : str
-        Name of the source, for messages.
 
-    Raises
-    ------
-    DataError
-        If a column bears a name that is added here, or no row can be used.
-    """
-    for column in (ROW, COMPOSITION):
-        if column.name in table.column_names:
-            raise DataError(
-                "a snapshot has a column of its own with this name, rename the source's",
-                source=source,
-                column=column.name,
-            )
-    formulas = table.column(FORMULA.name).to_pylist()
-    parsed = parse_formulas(formulas)
-    bad = np.fromiter(sorted(parsed.reasons), np.int64, len(parsed.reasons))
-    if len(bad) == len(formulas):
-        reason = parsed.reasons[0] if formulas else "there are no rows"
-        raise DataError(
-            f"no row has a formula that can be read, the first because: {reason}; correct the "
-            "formulas or name another column",
-            source=source,
-            column=FORMULA.name,
-            row=0 if formulas else None,
-        )
-    good = np.setdiff1d(np.arange(len(formulas)), bad)
-    compositions, _ = canonical_formulas(parsed.numbers[good], parsed.amounts[good])
-    others = [name for name in table.column_names if name != FORMULA.name]
-    kept = table.take(pa.array(good))
-    data = pa.table(
-        [
-            pa.array(good, ROW.type),
-            kept.column(FORMULA.name),
-            pa.array(compositions, COMPOSITION.type),
-            *(kept.column(name) for name in others),
-        ],
-        schema=pa.schema(
-            [
-                *(column.field() for column in (ROW, FORMULA, COMPOSITION)),
-                *(table.schema.field(name) for name in others),
-            ],
-            metadata={"schema_version": str(SCHEMA_VERSION)},
-        ),
+def _write(staging: Staging, splitter: Splitter, tables: Iterable[pa.Table]) -> dict[str, Any]:
+    """Write usable and rejected rows; both files are open at once, so that one pass will do."""
+
+    def fill_data(data_file: IO[bytes]) -> None:
+        def fill_rejected(rejected_file: IO[bytes]) -> None:
+            with (
+                RowGroups(data_file, splitter.data, ROW_GROUP) as data,
+                RowGroups(rejected_file, splitter.rejected, ROW_GROUP) as rejected,
+            ):
+                for usable, refused in map(splitter.split, tables):
+                    data.add(usable)
+                    rejected.add(refused)
+
+        staging.write(REJECTED_ROWS, fill_rejected)
+
+    staging.write(DATA, fill_data)
+    compositions = staging.read_table(DATA, [COMPOSITION.name])[COMPOSITION.name]
+    return {**splitter.counts(), "distinct_compositions": len(compositions.unique())}
+
+
+def _publish(
+    source: Source | Database,
+    store: Store,
+    staging: Staging,
+    names: tuple[str, ...],
+    parameters: dict[str, Any],
+    counts: dict[str, Any],
+    started: str,
+    check: Check | None,
+) -> Manifest:
+    if check is not None:
+        check(staging.folder)
+    label = _label(source)
+    report = write_report(
+        staging,
+        source=label,
+        counts=counts,
+        parameters=parameters,
+        previous=_previous(store, source.name),
     )
-    reasons = [parsed.reasons[row] for row in bad.tolist()]
-    rejected = pa.table(
-        [
-            pa.array(bad, ROW.type),
-            table.column(FORMULA.name).take(pa.array(bad)),
-            pa.array(reasons, REASON.type),
-        ],
-        schema=arrow_schema(REJECTED),
+    return store.publish(
+        staging,
+        [DATA, REJECTED_ROWS, *report],
+        what=source.what,
+        parameters={**parameters, "label": label},
+        rows=counts["rows"],
+        counts=counts,
+        licence=source.licence,
+        citation=source.citation,
+        started=started,
+        names=names,
+        content=report,
     )
-    counts: dict[str, int | dict[str, int]] = {
-        "rows_in": len(formulas),
-        "rows": data.num_rows,
-        "rejected": rejected.num_rows,
-        "distinct_compositions": len(set(compositions.tolist())),
-        "reasons": dict(Counter(reasons).most_common(_MOST_REASONS)),
-    }
-    return data, rejected, counts
 
 
-def _label(source: Source) -> str:
-    """The file's path where the source is a file, else the source's name."""
-    return str(getattr(source, "path", source.name))
+def _again(found: Manifest, store: Store, names: tuple[str, ...], check: Check | None) -> Manifest:
+    """An earlier snapshot, named anew."""
+    if check is not None:
+        check(store.open(found.id, "snapshots").folder)
+    store.name(found, names)
+    return found
+
+
+def _pinned(asked: dict[str, Any], version: dict[str, Any]) -> str:
+    """Request for one version of a database."""
+    return request_digest("snapshots", {}, {**asked, "version": plain(version)})
+
+
+def _previous(store: Store, name: str) -> Artifact | None:
+    """The snapshot of the source before this one, if it can be read."""
+    try:
+        return store.open(name, "snapshots")
+    except StoreError:
+        return None
+
+
+def _label(source: Source | Database) -> str:
+    """The file's path where the source is a user's file, else the source's name."""
+    return str(source.path) if isinstance(source, TableFile) else source.name

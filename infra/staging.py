@@ -7,7 +7,8 @@ the same request finds the files that were complete. Only one process at a time 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, Any
 
@@ -116,6 +117,26 @@ class Staging:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@contextmanager
+def exclusive(folder: Folder, what: str) -> Iterator[None]:
+    """Hold the lock beside a folder; remotely there is none.
+
+    Raises
+    ------
+    StoreError
+        If another process holds it.
+    """
+    if not folder.local:
+        yield
+        return
+    Folder(os.path.dirname(folder.path)).make()
+    lock = _lock(folder.path, what)
+    try:
+        yield
+    finally:
+        lock.release(force=True)
 
 
 def _lock(path: str, what: str) -> FileLock:

@@ -15,6 +15,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from infra.artifact import Artifact, problems
@@ -33,7 +34,7 @@ from infra.manifest import (
 )
 from infra.publish import move_in, verified
 from infra.refs import ID, LATEST, Refs, request_name, user_name
-from infra.staging import Staging
+from infra.staging import Staging, exclusive
 from irnet_core.errors import StoreError
 
 __all__ = [
@@ -99,6 +100,17 @@ class Store:
         if not ID.fullmatch(request):
             raise StoreError(f"{request!r} is no request: use request_digest() to make one")
         return Staging(self.folder.child(".staging", _checked_kind(kind), request), kind, request)
+
+    def lock(self, kind: str, name: str) -> AbstractContextManager[None]:
+        """Keep other processes from doing the same, beyond a single request; only locally.
+
+        Raises
+        ------
+        StoreError
+            If another process is at it.
+        """
+        folder = self.folder.child(".staging", _checked_kind(kind), user_name(name))
+        return exclusive(folder, f"{kind} of {name}")
 
     def find(self, kind: str, request: str) -> Manifest | None:
         """Manifest of the artifact that answered a request before, if it is still whole.
@@ -187,6 +199,11 @@ class Store:
         self._load(manifest.kind, manifest.id)
         for name in [*map(user_name, names), LATEST]:
             self.refs.set(manifest.kind, name, manifest.id)
+
+    def answer(self, manifest: Manifest, request: str) -> None:
+        """Let another request find an artifact as its answer."""
+        self._load(manifest.kind, manifest.id)
+        self.refs.set(manifest.kind, request_name(request), manifest.id)
 
     # reading -----------------------------------------------------------------------------
     def open(self, ref: str, kind: str | None = None) -> Artifact:

@@ -87,3 +87,10 @@ def test_a_screen_that_was_removed(filled, cli, fails):
     shutil.rmtree(Path(Store(filled).open("screens/latest").path(RANKED)).parent)
     assert "Table with name ranked does not exist" in fails("query", "SELECT * FROM ranked")
     assert cli("query", "SELECT * FROM snapshot").exit_code == 0
+
+
+def test_a_store_whose_path_looks_like_a_pattern(filled, cli, monkeypatch, tmp_path):
+    odd = tmp_path / "a [draft] it's *"
+    shutil.copytree(filled, odd)
+    monkeypatch.setenv("IRNET_STORE", str(odd))
+    assert "50" in cli("query", "SELECT count(*) AS n FROM ranked").stdout

@@ -38,3 +38,44 @@ def test_wrong_type_is_refused(monkeypatch):
     monkeypatch.setenv("IRNET_DASK_WORKERS", "0")
     with pytest.raises(IRNetError, match=r"^IRNET_DASK_WORKERS is '0': .*; correct or unset it$"):
         settings()
+
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+def test_key_and_endpoint_have_the_names_of_the_client(monkeypatch):
+    monkeypatch.setenv("MP_API_KEY", KEY)
+    monkeypatch.setenv("MP_API_ENDPOINT", "http://127.0.0.1:1/")
+    found = settings()
+    assert found.mp_api_key.get_secret_value() == KEY
+    assert found.mp_api_endpoint == "http://127.0.0.1:1/"
+    assert KEY not in f"{found!r} {found} {found.model_dump()} {found.model_dump_json()}"
+    monkeypatch.delenv("MP_API_KEY")
+    assert settings().mp_api_key is None
+
+
+def test_settings_by_name(monkeypatch):
+    monkeypatch.delenv("MP_API_KEY", raising=False)
+    assert Settings(mp_api_key=KEY, oqmd_url="http://x").mp_api_key.get_secret_value() == KEY
+    assert Settings(mp_api_endpoint="http://y").mp_api_endpoint == "http://y"
+
+
+def test_gaps_of_single_sources(monkeypatch):
+    monkeypatch.setenv("IRNET_REQUEST_GAPS_S", '{"aflow": 1.5}')
+    assert settings().request_gaps_s == {"aflow": 1.5}
+    monkeypatch.setenv("IRNET_REQUEST_GAPS_S", "aflow=1.5")
+    with pytest.raises(IRNetError, match=r"request_gaps_s.*: give it as JSON, such as"):
+        settings()
+    monkeypatch.setenv("IRNET_REQUEST_GAPS_S", '{"aflow": "often"}')
+    with pytest.raises(IRNetError, match="^IRNET_REQUEST_GAPS_S is 'often': "):
+        settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HTTP_TIMEOUT_S", "0"), ("HTTP_ATTEMPTS", "none"), ("MOST_SKIPPED_ROWS", "-1")],
+)
+def test_wrong_limits(monkeypatch, name, value):
+    monkeypatch.setenv(f"IRNET_{name}", value)
+    with pytest.raises(IRNetError, match=f"^IRNET_{name} is '{value}': .*; correct or unset it$"):
+        settings()

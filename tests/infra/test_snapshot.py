@@ -2,8 +2,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.snapshot import build_snapshot, split_rows
+from infra.snapshot import build_snapshot
 from infra.sources import PymatgenExpt, TableFile
+from infra.split import Splitter
 from infra.store import Store
 from irnet_core.errors import DataError
 
@@ -115,7 +116,9 @@ def test_clashing_column(csv, store, name):
 
 def test_many_reasons_are_cut():
     table = pa.table({"formula": ["Si", *(f"Si{'?' * n}" for n in range(1, 60))]})
-    _, rejected, counts = split_rows(table, "x")
+    splitter = Splitter(table.schema, "x")
+    _, rejected = splitter.split(table)
+    counts = splitter.counts()
     assert rejected.num_rows == counts["rejected"] == 59
     assert len(counts["reasons"]) <= 20
 

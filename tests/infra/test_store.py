@@ -356,3 +356,31 @@ def test_two_processes_race(tmp_path, same_request):
     assert {output[0] for output in outputs} == {manifest.id}
     assert store.verify("latest") == []
     assert os.listdir(tmp_path / "s" / "features") == [manifest.id]
+
+
+def test_lock_keeps_others_out(tmp_path):
+    store = Store(tmp_path)
+    with store.lock("snapshots", "oqmd"):
+        with store.lock("snapshots", "aflow"):
+            pass
+        with (
+            pytest.raises(StoreError, match="another run is making the snapshots of oqmd: wait"),
+            Store(tmp_path).lock("snapshots", "oqmd"),
+        ):
+            pass
+    with store.lock("snapshots", "oqmd"):
+        pass
+    with pytest.raises(StoreError, match="'../x'"), store.lock("snapshots", "../x"):
+        pass
+
+
+def test_another_request_for_the_same_answer(tmp_path):
+    store = Store(tmp_path)
+    request, other = "0123456789abcdef", "fedcba9876543210"
+    with store.staging("snapshots", request) as staging:
+        staging.write_bytes("a", b"1")
+        manifest = store.publish(staging, ["a"], what="x")
+    assert store.find("snapshots", other) is None
+    store.answer(manifest, other)
+    assert store.find("snapshots", other) == store.find("snapshots", request) == manifest
+    assert set(store.names("snapshots")) == {"latest"}

@@ -1,0 +1,380 @@
+"""A polite HTTP client that asks again until an answer can be used, or says why there is none.
+
+What makes an answer usable is decided by its body as well as by its status: databases send
+``DB Fail``, HTML or nothing at all with status 200.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, quote_plus
+
+import httpx
+import orjson
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from infra.manifest import code_version
+from infra.pull.answers import (
+    Answer,
+    Arriving,
+    Unanswered,
+    broken,
+    not_json,
+    retry_after_s,
+    shown_url,
+)
+from infra.pull.protocol import Transient
+from infra.settings import Settings
+from irnet_core.errors import IRNetError, SourceError
+
+__all__ = ["Answer", "Arriving", "Http", "Unanswered", "attempts_at_most", "shown_url"]
+
+T = TypeVar("T")
+
+_FINAL_5XX = (501, 505)  # "not implemented" stays so
+_ODD_4XX = (408, 425, 429)
+_MOST_ATTEMPTS: ContextVar[int | None] = ContextVar("most_attempts", default=None)
+_SLOWEST = 10  # an answer may take so many time-outs in all
+_REMEDIES = {
+    400: "check the filter and the fields",
+    401: "check the key",
+    403: "check the key, or whether the server bars this machine",
+    404: "check the address",
+    414: "ask for fewer fields or a shorter filter",
+    422: "check the filter and the fields",
+    501: "check the filter",
+}
+
+
+@contextmanager
+def attempts_at_most(attempts: int | None) -> Iterator[None]:
+    """Let every request in the ``with`` block be made at most so often; None is as usual."""
+    token = _MOST_ATTEMPTS.set(attempts)
+    try:
+        yield
+    finally:
+        _MOST_ATTEMPTS.reset(token)
+
+
+class Http:
+    """Client for one source; use it in a ``with`` statement.
+
+    Parameters
+    ----------
+    name : str
+        Name of the source, for messages and for its politeness in the settings.
+    settings : Settings
+        Time-outs, attempts, waits and limits.
+    headers : mapping, optional
+        Sent with every request to the server that is asked, not to where it redirects.
+    secrets : collection of str
+        Texts that no message may hold, such as a key.
+
+    Attributes
+    ----------
+    requests : int
+        Requests made, repeated ones included.
+    retries : Counter
+        Times that something was asked again, by reason.
+    waited_s : float
+        Time spent waiting before asking again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        headers: Mapping[str, str] | None = None,
+        secrets: Collection[str] = (),
+    ) -> None:
+        self.name, self.settings = name, settings
+        self.requests, self.waited_s = 0, 0.0
+        self.retries: Counter[str] = Counter()
+        self._private = dict(headers or {})
+        forms = {f for s in secrets if s for f in (s, quote(s, safe=""), quote_plus(s))}
+        self._secrets = sorted(forms, key=len, reverse=True)
+        self._gap_s = settings.request_gaps_s.get(name, settings.request_gap_s)
+        self._next = 0.0  # when the next request may start
+        for logger in map(logging.getLogger, ("httpx", "httpcore")):  # they would log every URL
+            logger.setLevel(max(logger.getEffectiveLevel(), logging.WARNING))
+        self._client = httpx.Client(
+            headers={"User-Agent": f"irnet-screening/{code_version()}"},
+            timeout=httpx.Timeout(
+                settings.http_timeout_s, connect=min(settings.http_timeout_s, 30)
+            ),
+            follow_redirects=True,
+            event_hooks={"request": [self._keep_private]},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        type_: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def get(
+        self,
+        url: str,
+        read: Callable[[Answer], T],
+        params: Mapping[str, str] | str | None = None,
+    ) -> T:
+        """Ask for something until ``read`` can make sense of the answer.
+
+        Parameters
+        ----------
+        url : str
+            Absolute address.
+        read : callable
+            Makes a value of an answer. It raises :class:`infra.pull.protocol.Transient` where the
+            answer cannot be used now, and so, in effect, does stumbling over its shape.
+        params : mapping or str, optional
+            Query; a text goes as it is.
+
+        Raises
+        ------
+        Unanswered
+            If attempts are used up.
+        SourceError
+            If asking again is no use: the server refuses, asks for too long a wait, or sends more
+            than ``http_most_bytes``.
+        """
+
+        def use(arriving: Arriving) -> T:
+            body = self._whole(arriving)
+            answer = Answer(arriving.status, arriving.headers, body, arriving.url)
+            return read(answer)
+
+        return self.stream(url, use, params)
+
+    def json(
+        self,
+        url: str,
+        params: Mapping[str, str] | str | None = None,
+        check: Callable[[Any], str | None] | None = None,
+    ) -> Any:
+        """Ask for JSON.
+
+        Parameters
+        ----------
+        url, params
+            As for :meth:`get`.
+        check : callable, optional
+            Returns why a value cannot be used, so that it is asked for again, or None.
+
+        Raises
+        ------
+        Unanswered, SourceError
+            As for :meth:`get`.
+        """
+
+        def read(answer: Answer) -> Any:
+            try:
+                value = orjson.loads(answer.body)
+            except orjson.JSONDecodeError as error:
+                raise Transient(not_json(answer.body)) from error
+            if check is not None and (reason := check(value)) is not None:
+                raise Transient(reason)
+            return value
+
+        return self.get(url, read, params)
+
+    def stream(
+        self,
+        url: str,
+        use: Callable[[Arriving], T],
+        params: Mapping[str, str] | str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> T:
+        """Ask for something and use it as it comes in; ``use`` starts anew with each attempt.
+
+        Raises
+        ------
+        Unanswered, SourceError
+            As for :meth:`get`; there is no limit to the length.
+        """
+        full = self._full(url, params)
+        where = self.redacted(shown_url(full))
+
+        def attempt() -> T:
+            with self._answer(full, headers) as arriving:
+                return use(arriving)
+
+        return self.call(attempt, where)
+
+    def call(self, function: Callable[[], T], what: str) -> T:
+        """Call a function until it does not raise Transient, politely and with growing waits.
+
+        Parameters
+        ----------
+        function : callable
+            Makes one request, by whatever client.
+        what : str
+            What is asked for, for messages.
+
+        Raises
+        ------
+        Unanswered, SourceError
+            As for :meth:`get`.
+        """
+        attempts = self.settings.http_attempts
+        if (most := _MOST_ATTEMPTS.get()) is not None:
+            attempts = min(attempts, most)
+        retrying = Retrying(
+            stop=stop_after_attempt(attempts),
+            retry=retry_if_exception_type(Transient),
+            wait=self._wait_s,
+            before_sleep=self._note,
+            reraise=True,
+        )
+
+        def polite() -> T:
+            now = time.monotonic()
+            if now < self._next:
+                time.sleep(self._next - now)
+            self._next = time.monotonic() + self._gap_s
+            self.requests += 1
+            try:
+                return function()
+            except IRNetError as error:
+                if str(error) != (text := self.redacted(str(error))):
+                    raise type(error)(text) from None
+                raise
+            except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+                text = self.redacted(
+                    f"an answer of another shape ({type(error).__name__}: {error})"
+                )
+                raise Transient(text[:200]) from None
+
+        try:
+            return retrying(polite)
+        except Transient as error:
+            times = "once" if attempts == 1 else f"{attempts} times"
+            reason = self.redacted(error.reason)
+            raise Unanswered(
+                f"{self.name}: asked {times}, {what} gave no usable answer, the last time {reason}",
+                reason,
+            ) from None
+
+    def redacted(self, text: str) -> str:
+        """The text without the secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    # -------------------------------------------------------------------------------------
+    @contextmanager
+    def _answer(self, url: str, headers: Mapping[str, str] | None) -> Iterator[Arriving]:
+        """An answer of a status that promises well; what is wrong on the way is Transient."""
+        sent = {**self._private, **(headers or {})}
+        try:
+            with self._client.stream(
+                "GET", url, headers=sent, extensions={"origin": _origin(httpx.URL(url))}
+            ) as response:
+                self._check_status(response)
+                yield Arriving(response.status_code, response.headers, url, self._chunks(response))
+        except (httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+            raise self._final(f"{error}; check the address", url) from None
+        except httpx.TimeoutException:
+            raise Transient("time-out") from None
+        except httpx.RequestError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise self._final(f"{error}; check the address or the certificates", url) from None
+            raise Transient(broken(error)) from None
+
+    def _check_status(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if status in _ODD_4XX or (500 <= status < 600 and status not in _FINAL_5XX):
+            after = retry_after_s(response.headers.get("retry-after"), datetime.now(UTC))
+            raise Transient(f"HTTP {status}", after)
+        if status == 202:  # "accepted" comes from guards before the server, without data
+            raise Transient("HTTP 202 without data")
+        if not 200 <= status < 300:
+            text = " ".join(self._head(response).split())[:200]
+            remedy = _REMEDIES.get(status, "check the address")
+            raise self._final(f"HTTP {status}: {text or 'no text'}; {remedy}", str(response.url))
+
+    def _head(self, response: httpx.Response) -> str:
+        """Beginning of the body of a refusal."""
+        body = b""
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > 10_000:
+                break
+        return re.sub(r"<[^>]*>", " ", body.decode(errors="replace"))
+
+    def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
+        begun = time.monotonic()
+        for chunk in response.iter_bytes():
+            yield chunk
+            if time.monotonic() - begun > _SLOWEST * self.settings.http_timeout_s:
+                raise Transient("too slow")
+
+    def _whole(self, arriving: Arriving) -> bytes:
+        body = bytearray()
+        for chunk in arriving.chunks:
+            body += chunk
+            if len(body) > (most := self.settings.http_most_bytes):
+                raise self._final(
+                    f"the answer is longer than {most:,} bytes; raise IRNET_HTTP_MOST_BYTES if "
+                    "that is right",
+                    arriving.url,
+                )
+        return bytes(body)
+
+    def _full(self, url: str, params: Mapping[str, str] | str | None) -> str:
+        try:
+            if isinstance(params, str):  # as it is: AFLOW's has no names
+                return str(httpx.URL(f"{url}?{params}"))
+            return str(httpx.URL(url, params=dict(params)) if params else httpx.URL(url))
+        except httpx.InvalidURL as error:
+            raise self._final(f"{error}; check the address", url) from None
+
+    def _final(self, text: str, url: str) -> SourceError:
+        return SourceError(self.redacted(f"{self.name}, {shown_url(url)}: {text}"))
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """Seconds to wait: what the server asks for, else doubling with a random part."""
+        backoff = self.settings.http_backoff_s * 2.0 ** (state.attempt_number - 1)
+        wait = min(backoff, self.settings.http_most_wait_s) * random.uniform(0.5, 1.0)
+        asked = _transient(state).retry_after_s
+        if asked is not None and asked > self.settings.http_most_wait_s:
+            raise SourceError(
+                f"{self.name}: the server asks to wait {asked:,.0f} s before the next request, "
+                f"longer than IRNET_HTTP_MOST_WAIT_S; run again after that"
+            )
+        return max(wait, asked or 0.0)
+
+    def _note(self, state: RetryCallState) -> None:
+        self.retries[self.redacted(_transient(state).reason)] += 1
+        self.waited_s += state.upcoming_sleep
+
+    def _keep_private(self, request: httpx.Request) -> None:
+        """Do not hand the key on to a server that was redirected to."""
+        if request.extensions.get("origin") != _origin(request.url):
+            for name in self._private:
+                request.headers.pop(name, None)
+
+
+def _transient(state: RetryCallState) -> Transient:
+    error = state.outcome.exception() if state.outcome is not None else None
+    return error if isinstance(error, Transient) else Transient("unknown")
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port

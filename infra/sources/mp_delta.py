@@ -1,0 +1,329 @@
+"""The Materials Project's whole collection ``summary``, through its client's path for such.
+
+Without any criteria the client reads a Delta table in open S3 storage and writes Parquet files into
+a cache folder, which it believes for ever after. Here it gets an empty folder each time, in a
+process of its own (``python -m infra.sources.mp_delta``): it holds gigabytes, and the interpreter's
+lock while it waits for S3. Its files are then cut down to the columns of a snapshot and sorted into
+units by ranges of ids, in which order the REST interface gives the rows, too; and they count only
+if they are as many as the REST interface says.
+
+The client leaves out the GNoME batch unless the key's owner has accepted its terms. Here it is left
+out unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from infra.manifest import request_digest
+from infra.pull.http import Http
+from infra.pull.protocol import Database, Transient, Unit, UnitCounts
+from infra.pull.pymatgen_dicts import NOT_GIVEN, Parts, parts
+from infra.settings import Settings
+from infra.sources.mp import UNIT_ROWS, MaterialsProject
+from infra.sources.mp_client import rester_class
+from infra.sources.mp_table import FIELDS, PLACES, summary_table
+from irnet_core.errors import SourceError
+from irnet_core.schema import SOURCE_ID
+
+_BATCH_ROWS = 2000
+_FLUSH_BYTES = 256 << 20  # the client keeps ten times as much in memory before it writes
+_VERSION = re.compile(r"version=([^/]+)/")
+_MARK = "units.json"  # written last into a folder of units
+
+
+class MaterialsProjectDelta(MaterialsProject):
+    """The whole of the Materials Project's summaries.
+
+    Parameters
+    ----------
+    filter : str, optional
+        ``include_gnome=true`` or nothing; the tables are taken whole.
+    unit_rows : int
+        Rows of a unit.
+    folder : path, optional
+        For the tables until the snapshot is published; by default in the settings' ``cache``.
+    settings : Settings, optional
+        As for :class:`infra.sources.mp.MaterialsProject`.
+
+    Raises
+    ------
+    SourceError
+        If there is no key, or another filter.
+    """
+
+    via = "delta"
+
+    def __init__(
+        self,
+        filter: str | None = None,
+        *,
+        unit_rows: int = UNIT_ROWS,
+        folder: str | Path | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        super().__init__(filter, unit_rows=unit_rows, settings=settings)
+        if set(self.arguments) > {"include_gnome"}:
+            raise SourceError(
+                f"--via delta takes the collection whole, not {self.filter!r}: leave out --via to "
+                "use the filter, or --filter"
+            )
+        root = Path(folder) if folder is not None else Path(self._settings.cache).expanduser()
+        self.folder = root / "mp-delta"
+        self._kept: Path | None = None
+
+    def units(self, http: Http) -> list[Unit]:
+        """Ranges of ids.
+
+        Raises
+        ------
+        SourceError
+            If the tables cannot be had, or are not as many rows as the REST interface counts.
+        """
+        self._kept = self._fetched(http)
+        mark = json.loads((self._kept / _MARK).read_text())
+        return [Unit(unit["name"], unit) for unit in mark["units"]]
+
+    def tables(
+        self, unit: Unit, http: Http, most_rows: int | None, counts: UnitCounts
+    ) -> Iterator[pa.Table]:
+        """Rows of a range of ids."""
+        counts.total, counts.duplicates = unit.query["rows"], unit.query["duplicates"]
+        counts.passes = 1
+        if self._kept is None:  # the pull goes on where an earlier one ended
+            self._kept = self._fetched(http)
+        with pa.memory_map(str(self._kept / f"{unit.name}.arrow")) as file:
+            reader = pa.ipc.open_file(file)
+            for number in range(reader.num_record_batches):
+                yield pa.Table.from_batches([reader.get_batch(number)])
+
+    # -------------------------------------------------------------------------------------
+    def _fetched(self, http: Http) -> Path:
+        """Folder with the units of the present version, which are fetched if they are not there."""
+        version = self.version(http)
+        name = request_digest("mp-delta", {}, {**self.query(), **version, "rows": self.unit_rows})
+        kept = self.folder / name
+        if (kept / _MARK).is_file():
+            return kept
+        try:
+            shutil.rmtree(self.folder, ignore_errors=True)  # other versions, and half a download
+            kept.mkdir(parents=True)
+            client = Path(tempfile.mkdtemp(prefix="client-", dir=self.folder))
+            heartbeat = self._heartbeat(http)
+            files = http.call(
+                lambda: self._download(client, heartbeat, http), "the Delta table of summaries"
+            )
+            self._sort(files, kept, version)
+            shutil.rmtree(client)
+        except OSError as error:
+            raise SourceError(
+                f"cannot keep the Materials Project's tables in {self.folder}: "
+                f"{error.strerror or error}; make room, or set IRNET_CACHE to another folder"
+            ) from error
+        return kept
+
+    def _download(self, folder: Path, heartbeat: dict[str, Any], http: Http) -> list[str]:
+        """Let the client write its files into an empty folder; returns their paths."""
+        shutil.rmtree(folder)
+        folder.mkdir()
+        wanted = {
+            "endpoint": self.endpoint,
+            "heartbeat": heartbeat,
+            "timeout": max(1, round(http.settings.http_timeout_s)),
+            "folder": str(folder),
+        }
+        environment = {
+            **os.environ,
+            "MP_API_KEY": self._key,  # not among the arguments, which everybody can list
+            "MPRESTER_DATASET_FLUSH_THRESHOLD": str(_FLUSH_BYTES),
+            "PYTHONWARNINGS": "ignore",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.sources.mp_delta"],
+            input=json.dumps(wanted),
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+            # files have other names each time
+            reason = re.sub(r"\S+\.parquet", "a file", lines[-1].rpartition("External: ")[2])
+            raise Transient(http.redacted(reason)[:200])
+        return list(json.loads(done.stdout.splitlines()[-1]))
+
+    def _sort(self, files: list[str], folder: Path, version: dict[str, Any]) -> None:
+        """Rows of the client's files as one Arrow file per range of ids."""
+        files, versions = _newest(sorted(files))
+        gnome = self.arguments["include_gnome"]
+        ids = [_wanted(batch, gnome)["material_id"] for batch in _batches(files, _FILTERED)]
+        names = np.array([id_ for part in ids for id_ in part.to_pylist()], dtype=object)
+        distinct = np.unique(names)
+        if len(distinct) != version["rows"]:
+            raise SourceError(
+                f"the Materials Project's Delta table (version {', '.join(versions)}) has "
+                f"{len(distinct):,} documents that are wanted, but its REST interface counts "
+                f"{version['rows']:,} (version {version['db_version']}); try again later, or "
+                "without --via delta"
+            )
+        firsts = distinct[:: self.unit_rows]
+        units = [{"name": f"{number * self.unit_rows:08d}"} for number in range(len(firsts))]
+        rows, duplicates = np.zeros((2, len(units)), np.int64)
+        seen: set[str] = set()
+        with ExitStack() as stack:
+            writers: list[pa.ipc.RecordBatchFileWriter] = []
+            for batch in _batches(files, [*FIELDS, "deprecated"]):
+                table = _table(_wanted(batch, gnome))
+                if not writers:
+                    writers = [
+                        stack.enter_context(
+                            pa.ipc.new_file(str(folder / f"{unit['name']}.arrow"), table.schema)
+                        )
+                        for unit in units
+                    ]
+                keys = np.array(table[SOURCE_ID.name].to_pylist(), dtype=object)
+                where = np.searchsorted(firsts, keys, "right") - 1
+                fresh = _fresh(keys, seen)
+                for unit in np.unique(where).tolist():
+                    writers[unit].write_table(table.filter(pa.array(fresh & (where == unit))))
+                rows += np.bincount(where[fresh], minlength=len(units))
+                duplicates += np.bincount(where[~fresh], minlength=len(units))
+        for unit_, n, again in zip(units, rows.tolist(), duplicates.tolist(), strict=True):
+            unit_ |= {"rows": n, "duplicates": again}
+        mark = {"versions": versions, "units": units}
+        (folder / _MARK).write_text(json.dumps(mark))
+
+
+_FILTERED = ["material_id", "deprecated", "builder_meta"]
+
+
+def materials_project(
+    filter: str | None = None, *, via: str = "rest", settings: Settings | None = None
+) -> Database:
+    """The Materials Project by one of its two ways.
+
+    Parameters
+    ----------
+    filter : str, optional
+        See :func:`infra.sources.mp_client.search_arguments`.
+    via : str
+        ``rest``, page by page, or ``delta``, the whole collection from S3.
+    settings : Settings, optional
+        From the environment by default.
+
+    Raises
+    ------
+    SourceError
+        If there is no such way, no key, or the filter is none.
+    """
+    if via == MaterialsProject.via:
+        return MaterialsProject(filter, settings=settings)
+    if via == MaterialsProjectDelta.via:
+        return MaterialsProjectDelta(filter, settings=settings)
+    raise SourceError(f"there is no way {via!r} to the Materials Project: --via rest or delta")
+
+
+def _fresh(keys: NDArray[np.object_], seen: set[str]) -> NDArray[np.bool_]:
+    """Which keys have not been seen before; adds them to the seen."""
+    fresh = np.zeros(len(keys), np.bool_)
+    for place, key in enumerate(keys):
+        if key not in seen:
+            seen.add(key)
+            fresh[place] = True
+    return fresh
+
+
+def _newest(files: list[str]) -> tuple[list[str], list[str]]:
+    """Files of the newest version of the collection, and all versions; the client takes all."""
+    versions = sorted({found[1] for file in files if (found := _VERSION.search(file))})
+    kept = [file for file in files if not versions or f"version={versions[-1]}/" in file]
+    return kept, versions
+
+
+def _batches(files: list[str], fields: list[str]) -> Iterator[pa.RecordBatch]:
+    for file in files:
+        with pq.ParquetFile(file, memory_map=True) as parquet:
+            yield from parquet.iter_batches(_BATCH_ROWS, columns=fields)
+
+
+def _wanted(batch: pa.RecordBatch, gnome: bool) -> pa.RecordBatch:
+    """Rows that are not deprecated and whose licence is wanted; a row without either is."""
+    keep = pc.invert(pc.fill_null(batch["deprecated"], False))
+    if not gnome:
+        licence = pc.struct_field(batch["builder_meta"], "license")
+        keep = pc.and_(keep, pc.fill_null(pc.not_equal(licence, "BY-NC"), True))
+    return batch.filter(keep)
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    """Documents in Arrow's form as a table of a snapshot."""
+    values = {}
+    for place in PLACES:
+        name, _, below = place.partition(".")
+        column = batch[name]
+        if pa.types.is_map(column.type):
+            column = pc.map_lookup(column, below, "first")
+        elif below:
+            column = pc.struct_field(column, below)
+        values[place] = column.to_pylist()
+    return summary_table(values, _structures(batch["structure"]))
+
+
+def _structures(structures: pa.StructArray) -> list[Parts]:
+    """Lattices, species and coordinates, taken out column by column."""
+    sites = pc.struct_field(structures, "sites")
+    flat = sites.flatten()
+    species = pc.struct_field(flat, "species")
+    one = pc.struct_field(species.flatten(), "occu")
+    whole = pc.equal(pc.list_value_length(species), 1)  # (sites,)
+    if not pc.all(pc.fill_null(whole, False)).as_py() or not pc.all(pc.equal(one, 1)).as_py():
+        return [parts(s) for s in structures.to_pylist()]
+    elements = pc.struct_field(species.flatten(), "element").to_pylist()
+    coords = pc.struct_field(flat, "abc").to_pylist()
+    lattices = pc.struct_field(pc.struct_field(structures, "lattice"), "matrix").to_pylist()
+    lengths = np.array(pc.fill_null(pc.list_value_length(sites), 0).to_pylist(), int)
+    ends = np.cumsum(lengths).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        NOT_GIVEN if lattice is None else (lattice, elements[a:b], coords[a:b], None)
+        for lattice, a, b in zip(lattices, starts, ends, strict=True)
+    ]
+
+
+def _main() -> None:
+    """Download with the client, in a process of its own."""
+    wanted = json.load(sys.stdin)
+    rester = rester_class(wanted["heartbeat"])(
+        api_key=os.environ["MP_API_KEY"],
+        endpoint=wanted["endpoint"],
+        use_document_model=False,
+        mute_progress_bars=True,
+        local_dataset_cache=wanted["folder"],
+        timeout=wanted["timeout"],
+    )
+    try:
+        dataset = rester.search()
+    except Exception as error:  # noqa: BLE001 - what reads Delta tables raises bare Exceptions
+        sys.exit(" ".join(str(error).split())[:2000] or type(error).__name__)
+    sys.stdout.write(f"\n{json.dumps(list(dataset.pyarrow_dataset.files))}\n")
+
+
+if __name__ == "__main__":
+    _main()
