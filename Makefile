@@ -64,7 +64,7 @@ test-slow: $(VENV)/.dev ## Run the tests that take minutes: thousands of rows ag
 lint: $(VENV)/.dev ## Check style, formatting, types and the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy irnet_core featurizers
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 bench-features: $(VENV)/.dev ## Compare the featurizers with matminer, in one run

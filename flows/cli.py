@@ -5,38 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
+from flows.cli_prepare import prepare
+from flows.cli_snapshot import app as snapshot_app
+from flows.output import err, made, one_sentence, out, rejected, say
 from infra.settings import settings
-from irnet_core.errors import IRNetError
-
-if TYPE_CHECKING:
-    from infra.artifact import Artifact
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="""Screen compositions for materials: **snapshot** a database, **featurize** it,
-**train** an IRNet, **screen** millions of candidates, **query** the ranked table.
+    help="""Screen compositions for materials: **snapshot** a database, **prepare** and
+**featurize** it, **train** an IRNet, **screen** millions of candidates, **query** the ranked table.
 
 Results go into the store, `./data` or `$IRNET_STORE`. Every step finds what it made before, and
 goes on where a killed run stopped. Try `irnet demo` first.""",
 )
-# Names and paths may hold [brackets] and :colons:, so nothing is read as markup or emoji.
-# Tables in a log or a pipe need not fit an 80-column terminal.
-out = Console(
-    highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120
-)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 Model = Annotated[str, typer.Option(help="Name or id of a model, or the folder of a bundle.")]
 FormulaColumn = Annotated[str, typer.Option(help="Column that holds the formulas.")]
@@ -51,23 +40,6 @@ Seed = Annotated[
 ]
 Top = Annotated[int, typer.Option(help="Candidates to keep.")]
 MaxAtoms = Annotated[int, typer.Option(help="Most atoms in a reduced formula.")]
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Print errors a user can act on as one sentence and exit with status 1; warnings too."""
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: _say("warning:", "yellow", message)
-        try:
-            yield
-        except IRNetError as error:
-            _say("error:", "red", error)
-            raise typer.Exit(1) from error
-
-
-def _say(what: str, style: str, message: object) -> None:
-    err.print(what, style=style, end=" ")
-    err.print(str(message), soft_wrap=True)
 
 
 def main() -> None:
@@ -95,24 +67,8 @@ def _prepare() -> None:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
-@app.command()
-def snapshot(
-    source: Annotated[
-        str, typer.Argument(help="pymatgen-expt, or the path of a CSV or Parquet table.")
-    ],
-    path: Annotated[
-        str | None, typer.Option(help="The table, where the source is the word `file`.")
-    ] = None,
-    formula_column: FormulaColumn = "formula",
-) -> None:
-    """Take a snapshot of a database or a table: `irnet snapshot pymatgen-expt`."""
-    from flows.snapshot import snapshot as flow
-    from flows.stage import run
-
-    if Path(source).is_file():
-        source, path = "file", source
-    with _one_sentence():
-        _made("snapshots", run(flow, source=source, path=path, formula_column=formula_column))
+app.add_typer(snapshot_app, name="snapshot")
+app.command()(prepare)
 
 
 @app.command()
@@ -148,9 +104,9 @@ def featurize(
     from flows.featurize import featurize as flow
     from flows.stage import run
 
-    with _one_sentence():
-        made = run(flow, snapshot=snapshot, features=features, matminer=matminer, missing=missing)
-        _made("features", made)
+    with one_sentence():
+        id_ = run(flow, snapshot=snapshot, features=features, matminer=matminer, missing=missing)
+        made("features", id_)
 
 
 @app.command()
@@ -175,7 +131,7 @@ def train(
     from flows.stage import run
     from flows.train import train as flow
 
-    with _one_sentence():
+    with one_sentence():
         id_ = run(
             flow,
             data=data,
@@ -188,7 +144,7 @@ def train(
             seed=seed,
             name=name,
         )
-        _made("models", id_)
+        made("models", id_)
         _metrics(id_)
 
 
@@ -205,7 +161,7 @@ def predict(
     """
     from flows.predict import predict as work
 
-    with _one_sentence():
+    with one_sentence():
         predicted, rejected = work(model, input, output, formula_column)
     out.print(f"{predicted:,} rows predicted -> {output}", soft_wrap=True)
     if rejected:
@@ -242,7 +198,7 @@ def screen(
     from flows.screen import screen as flow
     from flows.stage import run
 
-    with _one_sentence():
+    with one_sentence():
         id_ = run(
             flow,
             model=model,
@@ -264,7 +220,7 @@ def demo() -> None:
     from flows.demo import demo as flow
     from flows.stage import run
 
-    with _one_sentence():
+    with one_sentence():
         _ranked(run(flow), 20)
     irnet = _command()
     out.print(
@@ -289,7 +245,7 @@ def query(
     from infra.query import query as run_query
     from infra.store import Store
 
-    with _one_sentence():
+    with one_sentence():
         names, values = run_query(Store(settings().store), sql, rows + 1)
     table = Table(*names)
     for row in values[:rows]:
@@ -306,13 +262,13 @@ def verify(
     """Hash the files of something in the store again and compare with its manifest."""
     from infra.store import Store
 
-    with _one_sentence():
+    with one_sentence():
         store = Store(settings().store)
         artifact = store.open(ref)
         problems = store.verify(ref)
     where = f"{artifact.manifest.kind}/{artifact.id}"
     for problem in problems:
-        _say("damaged:", "red", problem)
+        say("damaged:", "red", problem)
     if problems:
         err.print(f"remove {artifact.url} and run the command that made it again", soft_wrap=True)
         raise typer.Exit(1)
@@ -329,7 +285,7 @@ def list_(
     from infra.store import Store
 
     table = Table("kind", Column("id", no_wrap=True), "names", "rows", "finished", "what")
-    with _one_sentence():
+    with one_sentence():
         store = Store(settings().store)
         for manifest in store.list(kind):
             named = [n for n, id_ in store.names(manifest.kind).items() if id_ == manifest.id]
@@ -358,33 +314,6 @@ def _symbols(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _made(kind: str, id_: str) -> None:
-    """Say what a command made, or found made."""
-    from infra.store import Store
-
-    artifact = Store(settings().store).open(id_, kind)
-    manifest = artifact.manifest
-    rows = "" if manifest.rows is None else f", {manifest.rows:,} rows"
-    out.print(f"{kind}/{id_}: {manifest.what.rstrip('.')}{rows}", soft_wrap=True)
-    _rejected(artifact)
-
-
-def _rejected(artifact: Artifact) -> None:
-    """Say how many rows of something were left out, and why."""
-    from infra.artifact import LEFT_OUT
-
-    counts, rows = artifact.manifest.counts, artifact.manifest.rows or 0
-    if rejected := counts.get("rejected", counts.get("failed")):
-        file = next(name for name in LEFT_OUT if name in artifact.manifest.files)
-        most = sorted(counts.get("reasons", {}).items(), key=lambda item: -item[1])[:3]
-        often = ", ".join(f"{reason} ({count})" for reason, count in most)
-        out.print(
-            f"{rejected:,} of {rows + rejected:,} rows cannot be used: {often}; see "
-            f"{artifact.path(file)}",
-            soft_wrap=True,
-        )
-
-
 def _metrics(id_: str) -> None:
     """Say which rows a model could not learn from, and how well it learned the others."""
     from flows.models import open_model
@@ -393,7 +322,7 @@ def _metrics(id_: str) -> None:
     store = Store(settings().store)
     card = open_model(id_, store)[0].card
     for kind, used in (("snapshots", "snapshot"), ("features", "features")):
-        _rejected(store.open(card.data[used], kind))
+        rejected(store.open(card.data[used], kind))
     found = card.metrics["validation"]
     out.print(
         f"validation: MAE {found['mae']:.4f}, RMSE {found['rmse']:.4f}, R2 {found['r2']:.4f} over "

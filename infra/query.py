@@ -6,7 +6,8 @@ from typing import Any
 
 import duckdb
 
-from infra.snapshot import DATA
+from infra import duck
+from infra.artifact import DATA
 from infra.store import Store
 from irnet_core.errors import StoreError
 
@@ -31,8 +32,8 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
         if latest_id in views.values():  # else its folder was removed
             views[latest] = str(latest_id)
         for view, id_ in views.items():
-            path = store.open(id_, kind).path(file).replace("'", "''")
-            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{path}')")
+            path = duck.file_name(store.open(id_, kind).path(file))
+            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet({path})")
     return connection
 
 

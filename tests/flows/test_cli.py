@@ -4,9 +4,21 @@ import sys
 
 import pytest
 
+from infra.sources import SOURCES
 from infra.store import Store
 
-COMMANDS = ("snapshot", "featurize", "train", "predict", "screen", "demo", "query", "verify", "ls")
+COMMANDS = (
+    "snapshot",
+    "prepare",
+    "featurize",
+    "train",
+    "predict",
+    "screen",
+    "demo",
+    "query",
+    "verify",
+    "ls",
+)
 
 
 def test_no_command_is_the_help(cli):
@@ -29,7 +41,7 @@ def test_help(cli, command):
     ("arguments", "message"),
     [
         (("nonsense",), "No such command 'nonsense'"),
-        (("snapshot",), "Missing argument"),
+        (("prepare",), "Missing argument"),
         (("train", "--data", "x"), "Missing option '--target'"),
         (("train", "--data", "x", "--target", "y", "--epochs", "0"), "'--epochs': "),
         (("train", "--data", "x", "--target", "y", "--seed", "-1"), "'--seed': "),
@@ -58,7 +70,7 @@ def test_real_process(irnet_process, tmp_path):
 def test_source_that_is_not_there(fails, store, tmp_path):
     assert fails("snapshot", tmp_path / "missing.csv") == (
         f"there is no file and no source '{tmp_path}/missing.csv': check the path, or choose among "
-        "file, pymatgen-expt"
+        f"{', '.join(SOURCES)}"
     )
     assert not store.exists()
 
@@ -79,6 +91,7 @@ def test_snapshot_of_a_table(cli, store, tmp_path):
         f"snapshots/{made.id}: Rows of my [draft] :table:.csv, 2 rows",
         "3 of 5 rows cannot be used: unknown element 'Xx' (2), unknown element 'Qq' (1); see "
         + made.path("rejected.parquet"),
+        f"data quality: {made.path('report.md')}",
     ]
     same = cli("snapshot", "file", "--path", path, "--formula-column", "comp")
     assert same.stdout == result.stdout

@@ -16,16 +16,20 @@ import pytest
 import yaml
 from prefect import flow
 from prefect.context import TaskRunContext
+from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.server import wait_until_ready
 from flows.stage import run, stage
 from infra.query import RANKED
+from infra.sources import SOURCES
 from infra.store import Store
 from irnet_core.errors import IRNetError
 
+MARKDOWN = {"any_": ["markdown"]}
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+DATABASES = ["oqmd", "aflow", "mp", "jarvis", "optimade"]
 PATIENCE = 600.0  # seconds, on a busy machine
 
 
@@ -156,7 +160,39 @@ def test_deployments_name_flows_and_their_parameters():
         entry = getattr(importlib.import_module(module), function)
         names.append(f"{entry.name}/{deployment['name']}")
         assert entry.validate_parameters(deployment.get("parameters", {})) is not None
-    assert names == ["screen/ternaries", "retrain/weekly", "train/trial", "demo/demo"]
+    assert names == [
+        *("screen/ternaries", "retrain/weekly", "train/trial"),
+        *(f"snapshot/{name}" for name in DATABASES),
+        *("prepare/oqmd-ready", "demo/demo"),
+    ]
+
+
+def test_every_database_has_a_schedule():
+    listed = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    pulls = {d["name"]: d for d in listed if d["entrypoint"] == "flows.snapshot.snapshot"}
+    assert list(pulls) == DATABASES
+    starts = []
+    for name, deployment in pulls.items():
+        assert deployment["parameters"] == {"source": name}
+        assert (deployment["work_pool"]["name"], deployment["concurrency_limit"]) == (
+            "irnet-pulls",
+            1,
+        )
+        (schedule,) = deployment["schedules"]
+        starts.append(schedule["cron"])
+        assert schedule["active"] == (name != "optimade")
+        assert CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
+    assert len(set(starts)) == len(starts)
+    one_by_one = {"file", "matminer", "pymatgen-expt"}  # never change, or are somebody's own
+    assert set(SOURCES) - one_by_one <= set(DATABASES)
+
+
+def test_the_docs_name_every_deployment():
+    text = (ROOT / "docs" / "deployments.md").read_text(encoding="utf-8")
+    listed = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    for deployment in listed:
+        flow_name = deployment["entrypoint"].rpartition(".")[2]
+        assert f"`{flow_name}/{deployment['name']}`" in text
 
 
 def test_stages_are_plain_functions_without_a_server(monkeypatch):
@@ -204,23 +240,32 @@ def test_the_worker_screens_with_the_model_of_the_schedule(served):
 def test_the_schedule_plans_runs_once(served):
     served.deploy()  # again, as after every change of prefect.yaml
     found = {made["name"]: made for made in served.ask("deployments/filter")}
-    assert sorted(found) == ["demo", "ternaries", "trial", "weekly"]
-    assert not any(found[name]["schedules"] for name in ("demo", "ternaries", "trial"))
+    assert sorted(found) == sorted(
+        ["demo", "oqmd-ready", "ternaries", "trial", "weekly", *DATABASES]
+    )
+    assert not any(found[n]["schedules"] for n in ("demo", "oqmd-ready", "ternaries", "trial"))
+    for name in DATABASES:
+        (schedule,) = found[name]["schedules"]
+        assert schedule["active"] == (name != "optimade")
+        assert found[name]["global_concurrency_limit"]["limit"] == 1
     (schedule,) = found["weekly"]["schedules"]
     assert (schedule["active"], schedule["slug"]) == (True, "weekly")
     assert schedule["schedule"]["cron"] == "0 3 * * 1"
     assert schedule["schedule"]["timezone"] == "Etc/UTC"
 
+    weekly = found["weekly"]["id"]
     planned, end = [], time.monotonic() + PATIENCE
-    while not planned and time.monotonic() < end:
+    while weekly not in {made["deployment_id"] for made in planned} and time.monotonic() < end:
         time.sleep(1)
         planned = served.ask(
             "flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}}
         )
     log = (served.folder / "server.log").read_text(encoding="utf-8")
     assert planned, log
-    assert {made["deployment_id"] for made in planned} == {found["weekly"]["id"]}
-    times = [made["expected_start_time"] for made in planned]
+    scheduled = {found[name]["id"] for name in ("weekly", *DATABASES) if name != "optimade"}
+    assert {made["deployment_id"] for made in planned} <= scheduled
+    times = [made["expected_start_time"] for made in planned if made["deployment_id"] == weekly]
+    assert times
     assert len(set(times)) == len(times)
     assert all("T03:00:00" in moment for moment in times)
 
@@ -233,6 +278,12 @@ def test_the_command_line_goes_through_the_server(served):
     assert done.stderr == ""
     *_, made = served.runs(flows={"name": {"any_": ["snapshot"]}})
     assert made["state_type"] == "COMPLETED"
+    (shown,) = served.ask(
+        "artifacts/filter", artifacts={"flow_run_id": {"any_": [made["id"]]}, "type": MARKDOWN}
+    )
+    snapshot = served.store.open("pymatgen-expt")
+    assert shown["key"] == "quality-pymatgen-expt"
+    assert shown["data"] == snapshot.read_bytes("report.md").decode()
 
 
 @served_test
