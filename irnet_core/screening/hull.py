@@ -23,7 +23,8 @@ NO_PRODUCT = -1
 TIE = 1e-9  # eV/atom; planes this close to the highest may be the facet that holds the point
 TRACE = 1e-8  # products of a smaller share are rounding
 
-_BLOCK = 1 << 21  # candidates times planes looked at together: 50 MB for ternaries
+# candidates times planes looked at together: a core's cache, or enough to fill a GPU (2 GB)
+BLOCK = {"cpu": 1 << 17, "cuda": 1 << 25}
 
 
 class Products(NamedTuple):
@@ -240,10 +241,11 @@ class Hull:
         first = self._offsets[system]
         count = self._offsets[system + 1] - first
         padded = torch.ceil(torch.log2(count.to(torch.float64))).long()
+        block = BLOCK.get(self.device.type, BLOCK["cpu"])
         for power in padded.unique().tolist():
             members = (padded == power).nonzero()[:, 0]
             slots = torch.arange(2**power, device=self.device)
-            for rows in members.split(max(1, _BLOCK >> power)):
+            for rows in members.split(max(1, block >> power)):
                 inside = slots < count[rows, None]
                 facets = first[rows, None] + torch.where(inside, slots, 0)  # (m, planes)
                 heights = torch.zeros(facets.shape, dtype=torch.float64, device=self.device)
@@ -264,43 +266,3 @@ class Hull:
         corners = torch.where(empty[..., None], 0.0, corners) + torch.diag_embed(empty.double())
         shares: Tensor = torch.linalg.solve(corners.mT, fractions[..., None])[..., 0]
         return shares
-
-
-def probability_below(
-    distance: ArrayLike | Tensor, std: ArrayLike | Tensor, threshold: float = 0.0
-) -> Tensor:
-    """Probability that the true distance from the hull is at most a threshold.
-
-    The prediction's error is taken as normal, and the hull itself as exact.
-
-    Parameters
-    ----------
-    distance : array_like or torch.Tensor of float, shape (n,)
-        Predicted distances from the hull in eV/atom, negative below it.
-    std : array_like or torch.Tensor of float, shape (n,) or scalar
-        Standard deviations in eV/atom, calibrated; 0 stands for certainty.
-    threshold : float
-        In eV/atom; 0 asks for stable phases.
-
-    Returns
-    -------
-    torch.Tensor of float64, shape (n,)
-        On the device of `distance`.
-
-    Raises
-    ------
-    DataError
-        If a standard deviation is negative.
-
-    Examples
-    --------
-    >>> probability_below([0.0, -0.1, 0.02], [0.05, 0.05, 0.0]).numpy().round(3).tolist()
-    [0.5, 0.977, 0.0]
-    """
-    value = torch.as_tensor(distance, dtype=torch.float64)
-    spread = torch.as_tensor(std, dtype=torch.float64, device=value.device)
-    if (spread < 0).any():
-        raise DataError("a standard deviation is negative; give the positive square root")
-    margin = threshold - value
-    certain = torch.where(torch.isnan(margin), margin, (margin >= 0).double())
-    return torch.where(spread > 0, torch.special.ndtr(margin / spread), certain)
