@@ -13,7 +13,6 @@ whole range of compositions, and no phase lies below them. Both together prove a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -144,57 +143,64 @@ def lower_hulls(
             f" {MAX_ELEMENTS}; use featurizers.mixtures for its compositions"
         )
     points = hull_points(phases, systems, without)
-    simplices, planes = zip(*_facets_of_each(points, systems), strict=True)
-    counts = np.array([len(simplex) for simplex in simplices], np.int64)
-    corner = np.concatenate(simplices)  # (f, c)
-    plane = np.concatenate(planes)  # (f, c + 1): normal, offset
-    system = np.repeat(np.arange(n_systems), counts)
+    system, corner, plane, above = _facets_of_each(points, systems)
+    steep = plane[:, -2]  # the normal's part along energy, negative below
+    lower = steep < -_VERTICAL
+    system, corner, plane, above = system[lower], corner[lower], plane[lower], above[lower]
+    steep = steep[lower, None]
     # heights of the planes at the elements, the last of which is the origin
-    heights = -plane[:, -1:] / plane[:, -2:-1]
-    heights = np.concatenate([heights - plane[:, :-2] / plane[:, -2:-1], heights], axis=1)
+    heights = np.concatenate([plane[:, :-2], np.zeros((len(plane), 1))], axis=1)
+    heights = (heights + plane[:, -1:]) / -steep
     share = np.abs(np.linalg.det(points.fractions[corner]))
     kept = share > _DEGENERATE
-    missed = (points.fractions[corner] * heights[:, None]).sum(2) - points.energies[corner]
-    missed = np.abs(missed).max(1) * points.scales[system]
-    gap = np.abs(np.bincount(system, share, n_systems) - 1)
-    wrong = np.where(gap > TOLERANCE, gap, 0)
-    np.maximum.at(wrong, system[kept], np.where(missed > TOLERANCE, missed, 0)[kept])
+    system, corner, heights = system[kept], corner[kept], heights[kept]
+    scale = points.scales[system]
+    missed = np.einsum("fvc,fc->fv", points.fractions[corner], heights) - points.energies[corner]
+    error = np.maximum(np.abs(missed).max(1), (above / -steep[:, 0])[kept]) * scale
+    counts = np.bincount(system, minlength=n_systems)
+    gap = np.abs(np.bincount(system, share[kept], n_systems) - 1)
+    wrong = (counts == 0) | (gap > TOLERANCE)
+    wrong[system[error > TOLERANCE]] = True
     if wrong.any():
-        raise _failure(systems[int(np.argmax(wrong > 0))], f"off by {wrong.max():.1e}")
-    potentials = heights * points.scales[system, None] + points.elements[system]
-    return LowerHulls(
-        np.bincount(system[kept], minlength=n_systems),
-        points.phases[corner[kept]],
-        potentials[kept],
-    )
+        raise _failure(systems[int(np.argmax(wrong))], "its facets fail the check")
+    potentials = heights * scale[:, None] + points.elements[system]
+    return LowerHulls(counts, points.phases[corner], potentials)
 
 
 def _facets_of_each(
     points: Points, systems: NDArray[np.uint8]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Corners (f, c) of each system's facets, as positions in `points`, and planes (f, c + 1)."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """All facets of the systems, upper ones and sides too.
+
+    Each has its system (f,), corners as positions in `points` (f, c), a plane in c dimensions, the
+    normal of length 1 and the offset (f, c + 1), and the distance that its system's points lie
+    outside at most (f,), which is rounding in a hull.
+    """
     c = systems.shape[1]
     # the last fraction follows from the others
     coordinates = np.column_stack([points.fractions[:, :-1], points.energies])
+    elements = np.arange(c, dtype=np.int32)[None]
     flat = np.zeros((1, c + 1))
     flat[0, -2] = -1.0
-    elements = np.arange(c)[None]
-    bounds = points.offsets.tolist()
-    for i, (start, stop) in enumerate(pairwise(bounds)):
+    simplices, planes, furthest = [], [], []
+    for i, (start, stop) in enumerate(pairwise(points.offsets.tolist())):
         if stop - start == c:
-            yield elements + start, flat
+            simplices.append(elements)
+            planes.append(flat)
+            furthest.append(np.zeros(1))
             continue
         here = coordinates[start:stop]
         try:
             hull = ConvexHull(here, qhull_options="Qt")
         except QhullError as error:
             raise _failure(systems[i], str(error).splitlines()[0]) from error
-        lower = hull.equations[:, -2] < -_VERTICAL
-        planes = hull.equations[lower]
-        above = (planes[:, :-1] @ here.T + planes[:, -1:]).max(1) / -planes[:, -2]
-        if above.max() * points.scales[i] > TOLERANCE:
-            raise _failure(systems[i], f"a phase lies {above.max():.1e} below a facet")
-        yield hull.simplices[lower].astype(np.int64) + start, planes
+        simplices.append(hull.simplices)
+        planes.append(equations := hull.equations)
+        furthest.append((equations[:, :-1] @ here.T).max(1))
+    system = np.repeat(np.arange(len(systems)), [len(simplex) for simplex in simplices])
+    plane = np.concatenate(planes)
+    corner = np.concatenate(simplices) + points.offsets[system, None]
+    return system, corner, plane, np.concatenate(furthest) + plane[:, -1]
 
 
 def _failure(system: NDArray[np.uint8], reason: str) -> ScreenError:

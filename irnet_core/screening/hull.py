@@ -24,7 +24,7 @@ TIE = 1e-9  # eV/atom; planes this close to the highest may be the facet that ho
 TRACE = 1e-8  # products of a smaller share are rounding
 
 # candidates times planes looked at together: a core's cache, or enough to fill a GPU (2 GB)
-BLOCK = {"cpu": 1 << 17, "cuda": 1 << 25}
+BLOCK = {"cpu": 1 << 16, "cuda": 1 << 25}
 
 
 class Products(NamedTuple):
@@ -162,10 +162,10 @@ class Hull:
         system, fractions = self._locate(numbers, amounts)
         phases = torch.full((len(system), self.width), NO_PRODUCT, device=self.device)
         shares = torch.zeros(len(system), self.width, dtype=torch.float64, device=self.device)
-        for rows, first, values in self._planes(system, fractions):
+        for rows, facets, values in self._planes(system, fractions):
             near = (values >= values.amax(1, keepdim=True) - TIE).nonzero()  # (pairs, 2)
             row = rows[near[:, 0]]
-            facet = first[near[:, 0]] + near[:, 1]
+            facet = facets[near[:, 0], near[:, 1]]
             share = self._shares(system[row], facet, fractions[row])  # (pairs, k)
             # of a row's facets take the one that the point lies deepest in; stable, so the first
             order = torch.argsort(share.amin(1), descending=True, stable=True)
@@ -235,23 +235,27 @@ class Hull:
     def _planes(self, system: Tensor, fractions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Heights of all planes of each row's system, rows with about as many planes together.
 
-        Yields rows (m,), the first facet of each (m,), and heights (m, planes); short rows end in
-        minus infinity.
+        Yields rows (m,), facets (m, planes), the last one repeated where there are fewer, and the
+        heights of their planes (m, planes).
         """
         first = self._offsets[system]
-        count = self._offsets[system + 1] - first
-        padded = torch.ceil(torch.log2(count.to(torch.float64))).long()
+        last = self._offsets[system + 1] - 1
+        padded = torch.ceil(torch.log2((last - first + 1).to(torch.float64))).long()
         block = BLOCK.get(self.device.type, BLOCK["cpu"])
         for power in padded.unique().tolist():
             members = (padded == power).nonzero()[:, 0]
             slots = torch.arange(2**power, device=self.device)
             for rows in members.split(max(1, block >> power)):
-                inside = slots < count[rows, None]
-                facets = first[rows, None] + torch.where(inside, slots, 0)  # (m, planes)
-                heights = torch.zeros(facets.shape, dtype=torch.float64, device=self.device)
-                for j in range(self.width):
-                    heights += self._potentials[:, j][facets] * fractions[rows, j, None]
-                yield rows, first[rows], torch.where(inside, heights, -torch.inf)
+                facets = torch.minimum(first[rows, None] + slots, last[rows, None])
+                # gathering whole rows is far faster than element by element
+                planes = self._potentials.index_select(0, facets.ravel())
+                planes = planes.view(*facets.shape, self.width)  # (m, planes, k)
+                share = fractions[rows].T[..., None]  # (k, m, 1)
+                # not torch.bmm: its rounding depends on what else is in the block
+                heights = planes[..., 0] * share[0]
+                for j in range(1, self.width):
+                    heights += planes[..., j] * share[j]
+                yield rows, facets, heights
 
     def _shares(self, system: Tensor, facet: Tensor, fractions: Tensor) -> Tensor:
         """Barycentric coordinates (m, k) of compositions in facets, 0 in empty slots."""
