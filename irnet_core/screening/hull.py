@@ -125,6 +125,7 @@ class Hull:
 
         Above the hull this is what decomposition sets free. Below it the distance is negative: what
         it costs to decompose into the phases of the hull, to which the candidate does not belong.
+        Known phases lie at 0 or above, up to rounding of about 1e-14 eV/atom.
 
         Parameters
         ----------

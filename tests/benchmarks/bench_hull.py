@@ -50,7 +50,7 @@ Compositions = tuple[np.ndarray, np.ndarray, np.ndarray]
 def both_sides(sample: Sample, phases: Phases, candidates: Compositions) -> dict[str, Any]:
     """Seconds of both sides for the same candidates, and the largest difference."""
     start = time.process_time()
-    facets = build_facets(phases, np.unique(candidates[0], axis=0))
+    facets = build_facets(phases, candidates[0])
     built = time.process_time()
     ours = Hull(facets).above(*candidates).numpy()
     done = time.process_time()
