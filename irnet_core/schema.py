@@ -144,6 +144,33 @@ OXIDATION_STATES = Column(
     "oxidation states, in the order of the formula's elements, that make the formula neutral",
 )
 
+# convex hulls ------------------------------------------------------------------------------
+ATOMIC_NUMBERS = Column(
+    "atomic_numbers", pa.list_(pa.uint8()), "1", "atomic numbers of the elements, ascending"
+)
+FRACTIONS = Column(
+    "fractions", pa.list_(pa.float64()), "1", "atomic fraction of each element, in that order"
+)
+PHASE_ROW = Column(
+    "phase_row",
+    pa.int64(),
+    "1",
+    "row of the phase in the known table, -1 for an element that counts as 0 eV/atom",
+)
+VERTICES = Column(
+    "vertices",
+    pa.list_(pa.int32()),
+    "1",
+    "phases at the corners of each facet of the hull, one facet after the other, as rows of the "
+    "table of phases",
+)
+CHEMICAL_POTENTIALS = Column(
+    "chemical_potentials_ev_atom",
+    pa.list_(pa.float64()),
+    "eV/atom",
+    "heights of each facet's plane at the pure elements, one facet after the other",
+)
+
 REJECTED = (ROW, FORMULA, REASON)
 FAILED = (ID, ROW, FORMULA, STAGE, REASON)
 
