@@ -7,11 +7,10 @@ import time
 
 import psutil
 import pytest
-from standins.rows import work
+from standins.rows import isolate, work
 
 from featurizers.rows import Failure
 from infra.isolation import Isolated
-from irnet_core.errors import IRNetError
 
 GIB = 2**30
 
@@ -52,7 +51,7 @@ def test_no_row():
 def test_the_child_does_not_outlive_its_parent(tmp_path):
     note = tmp_path / "pid"
     code = (
-        "from infra.isolation import Isolated\nfrom standins.rows import work\n"
+        "from infra.isolation import Isolated\nfrom standins.rows import isolate, work\n"
         "if __name__ == '__main__':\n"
         "    with Isolated(work, seconds=500, memory=2**30) as isolated:\n"
         "        isolated.run(['wait'])\n"
@@ -74,14 +73,7 @@ def test_the_child_does_not_outlive_its_parent(tmp_path):
 def test_a_daemon_may_not():
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=_start, args=(queue,), daemon=True)
+    process = context.Process(target=isolate, args=(queue,), daemon=True)
     process.start()
     assert "DASK_DISTRIBUTED__WORKER__DAEMON=False" in queue.get(timeout=60)
     process.join()
-
-
-def _start(queue):
-    try:
-        Isolated(work, 1, GIB)
-    except IRNetError as error:
-        queue.put(str(error))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from featurizers.rows import structure_rows
+from infra.isolation import Isolated
+from irnet_core.errors import IRNetError
 
 MURDEROUS = 27
 """Cobalt: structures of it alone end the process that works on them."""
@@ -37,6 +39,14 @@ def work(rows: list[object]) -> list[object]:
             Path(os.environ["ISOLATED_PID"]).write_text(str(os.getpid()))
             time.sleep(1000)
     return rows
+
+
+def isolate(queue: Any) -> None:
+    """Put the error into a queue with which this process may not have a child."""
+    try:
+        Isolated(work, seconds=1, memory=2**30)
+    except IRNetError as error:
+        queue.put(str(error))
 
 
 def dying_rows(structures: list[Any], missing: str) -> list[Any]:
