@@ -7,6 +7,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+MATRIX_ARGS ?=
 PORT ?= 4200
 POOL ?= irnet
 
@@ -77,7 +78,7 @@ bench-pull: $(VENV)/.dev ## Measure rows per second through fetch, parse, normal
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_pull $(BENCH_ARGS)
 
 fault-matrix: $(VENV)/.dev ## Pull each database under each fault, write docs/fault-matrix.md
-	PYTHONPATH=tests $(BIN)/python -m fault_matrix $(CASES)
+	PYTHONPATH=tests $(BIN)/python -m fault_matrix $(MATRIX_ARGS)
 
 clean: ## Remove .venv, caches and Prefect's files; data/ stays
 	rm -rf $(VENV) .cache .prefect build *.egg-info
