@@ -16,7 +16,7 @@ from irnet_core.errors import DataError, IRNetError
 
 if TYPE_CHECKING:
     from infra.artifact import Artifact
-    from infra.difference import Comparison, Difference
+    from infra.snapshots.difference import Comparison, Difference
 
 
 class _Sources(TyperGroup):
@@ -212,7 +212,7 @@ def diff(
     much. The order of rows does not matter.
     """
     from flows.snapshot import open_snapshot
-    from infra.difference import compare
+    from infra.snapshots.difference import compare
     from infra.store import Store
 
     with one_sentence():
@@ -256,7 +256,7 @@ def _refuse_rest(ctx: typer.Context, source: str) -> None:
 
 def _print_report(artifact: Artifact) -> None:
     """The report in a few lines, and where the whole of it lies."""
-    from infra.quality import REPORT, REPORT_TEXT
+    from infra.snapshots.quality import REPORT, REPORT_TEXT
 
     if REPORT not in artifact.manifest.files:  # it was made before there were reports
         return

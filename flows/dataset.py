@@ -14,7 +14,7 @@ from featurizers.blocks import schemas
 from flows.snapshot import source_of
 from infra.artifact import FAILED_ROWS
 from infra.folder import Folder
-from infra.snapshot import DATA
+from infra.snapshots.snapshot import DATA
 from infra.store import Artifact
 from irnet_core.errors import DataError, FeatureSchemaError
 from irnet_core.schema import COMPOSITION, FORMULA, ROW

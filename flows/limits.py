@@ -9,7 +9,7 @@ import numpy as np
 
 from featurizers.elements import SYMBOLS, TABLE_SHA256, Z_OF, has_magpie_data
 from featurizers.formula import parse_formulas
-from infra.snapshot import DATA
+from infra.snapshots.snapshot import DATA
 from infra.store import Artifact
 from irnet_core.errors import ScreenError
 from irnet_core.schema import COMPOSITION

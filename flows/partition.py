@@ -22,7 +22,7 @@ from featurizers.rows import Failure, structure_rows
 from featurizers.structure import FEATURE_NAMES_STRUCTURE, structure_schema
 from infra.folder import Folder
 from infra.isolation import Isolated
-from infra.snapshot import DATA
+from infra.snapshots.snapshot import DATA
 from irnet_core.errors import DataError
 from irnet_core.schema import (
     COMPOSITION,

@@ -6,11 +6,11 @@ from prefect import flow
 
 from flows.snapshot import open_snapshot, show_report, snapshot_of
 from flows.stage import stage
-from infra.funnel import Steps
-from infra.prepare import Preparation, steps_named
-from infra.prepare import prepare as prepare_table
 from infra.refs import user_name
 from infra.settings import settings
+from infra.snapshots.funnel import Steps
+from infra.snapshots.prepare import Preparation, steps_named
+from infra.snapshots.prepare import prepare as prepare_table
 from infra.store import Store
 from irnet_core.schema import FORMATION_ENERGY
 
@@ -48,9 +48,10 @@ def prepare(
     snapshots : list of str
         Ids or names of snapshots, or paths of tables with a column ``formula``.
     target, energy, source, columns, validation, test, seed
-        See :class:`infra.prepare.Preparation`.
+        See :class:`infra.snapshots.prepare.Preparation`.
     steps : str
-        Of :data:`infra.funnel.STEPS`, separated by commas; ``paper`` and ``none`` stand for many.
+        Of :data:`infra.snapshots.funnel.STEPS`, separated by commas; ``paper`` and ``none`` stand
+        for many.
     low, high : float
         Of the step ``range``.
     functional : str, optional

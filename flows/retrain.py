@@ -11,8 +11,8 @@ from flows.featurize import featurize_stage
 from flows.prepare import prepare_stage
 from flows.snapshot import snapshot_stage
 from flows.train import check_choices, train_stage
-from infra.funnel import Steps
-from infra.prepare import Preparation, steps_named
+from infra.snapshots.funnel import Steps
+from infra.snapshots.prepare import Preparation, steps_named
 
 
 @flow(name="retrain")

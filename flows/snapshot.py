@@ -15,9 +15,9 @@ from prefect.context import FlowRunContext
 from flows.progress import pulling
 from flows.stage import stage
 from infra.artifact import Artifact
-from infra.quality import REPORT_TEXT
 from infra.settings import settings
-from infra.snapshot import build_snapshot
+from infra.snapshots.quality import REPORT_TEXT
+from infra.snapshots.snapshot import build_snapshot
 from infra.sources import SOURCES
 from infra.sources.base import Database, Source
 from infra.store import Store

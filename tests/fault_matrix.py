@@ -31,7 +31,7 @@ from standins.case import ALL_FAULTS, DISK_FULL, QUIRKS, Case
 from standins.disk import small_disk
 
 from infra.settings import Settings
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.store import Store
 from irnet_core.errors import IRNetError
 

@@ -32,7 +32,7 @@ from infra.manifest import request_digest
 from infra.pull.engine import pull
 from infra.pull.http import Http
 from infra.settings import Settings
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.store import Store
 
 TARGET_ROWS_PER_S = 20_000

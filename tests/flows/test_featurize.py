@@ -21,7 +21,7 @@ from featurizers.composition import FEATURE_NAMES, featurize
 from featurizers.structure import FEATURE_NAMES_STRUCTURE, featurize_structures
 from flows.partition import Part, Work, featurize_part, plan
 from infra.folder import Folder
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.sources import TableFile
 from infra.store import Store
 
@@ -239,7 +239,7 @@ def test_what_cannot_be_computed(filled, fails, arguments, sentence):
 
 
 def test_partitions_are_packed_by_cost(snapshot, monkeypatch):
-    monkeypatch.setattr("infra.snapshot.ROW_GROUP", 4)
+    monkeypatch.setattr("infra.snapshots.snapshot.ROW_GROUP", 4)
     monkeypatch.setattr("flows.partition.STRUCTURE_SITES", (50, 10))
     rows = [GOOD[0], GOOD[1], cluster(100), GOOD[0], GOOD[0], GOOD[1], GOOD[2]]
     folder = snapshot(rows).folder
@@ -289,7 +289,7 @@ def elsewhere(monkeypatch, tmp_path):
 def test_the_scheduler_is_killed(
     snapshot, irnet_process, elsewhere, store, fails, made, monkeypatch
 ):
-    monkeypatch.setattr("infra.snapshot.ROW_GROUP", 5)
+    monkeypatch.setattr("infra.snapshots.snapshot.ROW_GROUP", 5)
     snapshot([cluster(300, seed) for seed in range(60)])
     start, processes = elsewhere
     command = ["featurize", "latest", "--features", "structure"]
@@ -315,7 +315,7 @@ def test_the_scheduler_is_killed(
 
 @pytest.mark.timeout(300)
 def test_a_worker_is_killed(snapshot, irnet_process, store, monkeypatch):
-    monkeypatch.setattr("infra.snapshot.ROW_GROUP", 5)
+    monkeypatch.setattr("infra.snapshots.snapshot.ROW_GROUP", 5)
     snapshot([cluster(200, seed) for seed in range(30)])
     process = irnet_process(store, "featurize", "latest", "--features", "structure")
     staged = store / ".staging" / "features"

@@ -5,7 +5,7 @@ import time
 import psutil
 import pytest
 
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.sources import TableFile
 from infra.store import Store
 

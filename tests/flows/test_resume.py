@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from infra.manifest import request_digest
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.sources import TableFile
 from infra.store import Store
 from irnet_core.bundle import CARD, WEIGHTS
@@ -106,7 +106,7 @@ def test_featurize(irnet, irnet_process, cli, cluster, store, files, tmp_path, m
     random.Random(0).shuffle(formulas)
     formulas[777] = "OgO"
     (tmp_path / "a.csv").write_text("formula\n" + "\n".join(formulas))
-    monkeypatch.setattr("infra.snapshot.ROW_GROUP", 100)
+    monkeypatch.setattr("infra.snapshots.snapshot.ROW_GROUP", 100)
     build_snapshot(TableFile(tmp_path / "a.csv"), Store(store))
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(store, undisturbed)

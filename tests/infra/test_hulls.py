@@ -11,7 +11,7 @@ import pytest
 import infra.hulls as hulls
 from infra.hulls import FACETS, KnownPhases, snapshot_facets
 from infra.manifest import request_digest
-from infra.snapshot import DATA, split_rows
+from infra.snapshots.snapshot import DATA, split_rows
 from infra.store import Artifact, Store
 from irnet_core.errors import DataError, StoreError
 from irnet_core.schema import FORMATION_ENERGY

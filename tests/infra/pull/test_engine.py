@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from standins.plain import KEY, PlainDatabase, PlainStandIn, made
 
-from infra import snapshot
 from infra.pull.http import Http, Unanswered
 from infra.settings import settings
-from infra.snapshot import build_snapshot
+from infra.snapshots import snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.sources.base import Unit
 from infra.store import Store
 from irnet_core.errors import DataError, SourceError, StoreError

@@ -12,7 +12,7 @@ import pytest
 from standins.disk import small_disk
 from standins.plain import PlainDatabase, PlainStandIn
 
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.store import Store
 from irnet_core.errors import StoreError
 
@@ -24,7 +24,7 @@ UNITS = 6
 PULLS = """
 import os, sys
 sys.path[:0] = ["tests"]
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.store import Store
 from standins.plain import PlainDatabase
 

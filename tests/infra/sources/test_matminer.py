@@ -14,7 +14,7 @@ from featurizers.formula import canonical_formula
 from infra.pull.http import Http, Unanswered
 from infra.pull.split_frames import SplitFrame
 from infra.settings import Settings
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.sources import SOURCES
 from infra.sources import matminer as module
 from infra.sources.base import UnitCounts

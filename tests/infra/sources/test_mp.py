@@ -11,7 +11,7 @@ from standins.mp import ALWAYS, GNOME, KEY, MaterialsProjectStandIn, mp_settings
 
 from infra.pull.http import Http, Unanswered
 from infra.settings import Settings
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.sources import SOURCES
 from infra.sources.base import UnitCounts
 from infra.sources.mp import MaterialsProject

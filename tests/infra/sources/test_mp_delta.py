@@ -10,7 +10,7 @@ from standins.mp import KEY, DeltaStandIn, mp_settings, summary_rows, write_delt
 from infra.pull.http import Http, Unanswered
 from infra.pull.pymatgen_dicts import NOT_GIVEN, parts
 from infra.settings import Settings
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
 from infra.sources import SOURCES
 from infra.sources.base import UnitCounts
 from infra.sources.mp import MaterialsProject

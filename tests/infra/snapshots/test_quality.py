@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.artifact import DATA, REJECTED_ROWS
-from infra.elements import USUAL
 from infra.manifest import content_id
-from infra.quality import LIMITS, REPORT, REPORT_TEXT, markdown, write_report
-from infra.split import Splitter
+from infra.snapshots.quality import LIMITS, REPORT, REPORT_TEXT, markdown, write_report
+from infra.snapshots.split import Splitter
+from infra.snapshots.usual_elements import USUAL
 from infra.store import Store
 from irnet_core.schema import BAND_GAP, FORMATION_ENERGY, NOTE, SHEAR_MODULUS, SOURCE_ID, VOLUME
 

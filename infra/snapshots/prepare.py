@@ -19,11 +19,11 @@ import duckdb
 from infra import duck
 from infra.artifact import DATA, REJECTED_ROWS, Artifact
 from infra.content import plain
-from infra.funnel import LOWEST, PAPER, RANGE, STEPS, Funnel, Steps
 from infra.manifest import Manifest, request_digest, utc_now
-from infra.quality import write_report
+from infra.snapshots.funnel import LOWEST, PAPER, RANGE, STEPS, Funnel, Steps
+from infra.snapshots.quality import write_report
+from infra.snapshots.training_table import ROLES, TrainingTable
 from infra.store import Store
-from infra.training_table import ROLES, TrainingTable
 from irnet_core.errors import DataError
 from irnet_core.schema import FORMATION_ENERGY
 

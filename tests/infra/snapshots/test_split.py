@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from infra.pull.engine import unit_schema
-from infra.split import Splitter
+from infra.snapshots.split import Splitter
 from irnet_core.errors import DataError
 from irnet_core.schema import BAND_GAP, FORMULA, SOURCE_ID
 

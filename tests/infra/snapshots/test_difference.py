@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.artifact import DATA
-from infra.difference import ADDED, CHANGED, REMOVED, compare
 from infra.folder import Folder
+from infra.snapshots.difference import ADDED, CHANGED, REMOVED, compare
 from irnet_core.errors import DataError, StoreError
 from irnet_core.schema import BAND_GAP, COMPOSITION, FORMATION_ENERGY, FORMULA, ROW, SOURCE_ID
 

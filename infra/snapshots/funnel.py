@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from featurizers.elements import SYMBOLS, Z_OF, has_magpie_data
-from infra import duck, elements
+from infra import duck
 from infra.artifact import DATA, Artifact
+from infra.snapshots import usual_elements
 from irnet_core.errors import DataError, StoreError
 from irnet_core.schema import COMPOSITION, FORMULA, FUNCTIONAL, ROW, SOURCE_ID
 
@@ -283,9 +284,9 @@ class Funnel:
         if step == LOWEST:
             return self._higher()
         return {
-            COMPOUNDS: f"len({elements.OF_ROW}) < 2",
-            USUAL: f"NOT {elements.within(elements.USUAL)}",
-            MAGPIE: f"NOT {elements.within(_MAGPIE)}",
+            COMPOUNDS: f"len({usual_elements.OF_ROW}) < 2",
+            USUAL: f"NOT {usual_elements.within(usual_elements.USUAL)}",
+            MAGPIE: f"NOT {usual_elements.within(_MAGPIE)}",
         }[step]
 
     def _higher(self) -> str:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from featurizers.elements import Z_OF, has_magpie_data
 from infra.artifact import DATA, REJECTED_ROWS
-from infra.elements import USUAL
-from infra.funnel import PAPER, STEPS, Steps
-from infra.prepare import Preparation, prepare, source_name, steps_named
-from infra.snapshot import build_snapshot
+from infra.snapshots.funnel import PAPER, STEPS, Steps
+from infra.snapshots.prepare import Preparation, prepare, source_name, steps_named
+from infra.snapshots.snapshot import build_snapshot
+from infra.snapshots.split import Splitter
+from infra.snapshots.usual_elements import USUAL
 from infra.sources import TableFile
-from infra.split import Splitter
 from infra.store import Store
 from irnet_core.errors import DataError
 from irnet_core.schema import BAND_GAP, FORMATION_ENERGY, FUNCTIONAL, SOURCE_ID
@@ -131,7 +131,9 @@ def test_the_steps_of_the_paper(store):
 def test_the_same_again_is_found(store, monkeypatch):
     snapshot = taken(store, polymorphs())
     made = prepare([snapshot], store, Preparation())
-    monkeypatch.setattr("infra.prepare.TrainingTable", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(
+        "infra.snapshots.prepare.TrainingTable", lambda *_: pytest.fail("made again")
+    )
     assert prepare([snapshot], store, Preparation(), ["mine"]) == made
     assert store.open("mine").id == made.id
 

@@ -21,10 +21,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from infra import duck, elements
+from infra import duck
 from infra.artifact import DATA, REJECTED_ROWS, Artifact
 from infra.content import plain
-from infra.difference import compare
+from infra.snapshots import usual_elements
+from infra.snapshots.difference import compare
 from infra.staging import Staging
 from irnet_core import schema
 from irnet_core.schema import COMPOSITION, FORMULA, NOTE, REASON, ROW, SOURCE_ID, Column
@@ -219,9 +220,9 @@ def _chemistry(database: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     composition = duck.name(COMPOSITION.name)
     database.execute(
         f"CREATE TABLE compositions AS SELECT {composition}, count(*) AS times, "
-        f"{elements.OF_ROW} AS elements FROM data GROUP BY {composition}"
+        f"{usual_elements.OF_ROW} AS elements FROM data GROUP BY {composition}"
     )
-    by_element = dict(_counted(database, f"SELECT unnest({elements.OF_ROW}) FROM data"))
+    by_element = dict(_counted(database, f"SELECT unnest({usual_elements.OF_ROW}) FROM data"))
     systems = database.execute(
         "SELECT len(elements) AS n, sum(times)::BIGINT, count(DISTINCT array_to_string(elements, "
         "'-')), count(*) FROM compositions GROUP BY n ORDER BY n"
@@ -236,7 +237,7 @@ def _chemistry(database: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     ).fetchall()
     return {
         "elements": by_element,
-        "usual_elements_missing": [e for e in elements.USUAL if e not in by_element],
+        "usual_elements_missing": [e for e in usual_elements.USUAL if e not in by_element],
         "systems": {
             str(n): {"rows": rows, "systems": systems, "compositions": compositions}
             for n, rows, systems, compositions in systems
@@ -332,7 +333,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     found = ", ".join(f"{e} {n:,}" for e, n in report["elements"].items())
     missing = ", ".join(report["usual_elements_missing"]) or "none"
     yield from ("", f"## Elements: {len(report['elements'])}", "", found)
-    yield from ("", f"Missing of the {len(elements.USUAL)} usual ones: {missing}.")
+    yield from ("", f"Missing of the {len(usual_elements.USUAL)} usual ones: {missing}.")
     yield from ("", "## Repeated compositions", "")
     yield (
         f"{compositions['repeated']:,} compositions have more than one row, "

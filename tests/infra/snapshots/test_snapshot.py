@@ -2,9 +2,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.snapshot import build_snapshot
+from infra.snapshots.snapshot import build_snapshot
+from infra.snapshots.split import Splitter
 from infra.sources import PymatgenExpt, TableFile
-from infra.split import Splitter
 from infra.store import Store
 from irnet_core.errors import DataError
 

@@ -17,14 +17,14 @@ from infra.folder import Folder
 from infra.manifest import Manifest, request_digest, utc_now
 from infra.pull.engine import Update, pull, unit_schema
 from infra.pull.http import Http
-from infra.quality import write_report
 from infra.settings import settings
+from infra.snapshots.quality import write_report
+from infra.snapshots.row_groups import RowGroups
+from infra.snapshots.split import Splitter
 from infra.sources.base import Database, Keyed, Source
 from infra.sources.file import TableFile
-from infra.split import Splitter
 from infra.staging import Staging
 from infra.store import Store
-from infra.tables import RowGroups
 from irnet_core.errors import DataError, StoreError
 from irnet_core.schema import COMPOSITION
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra import duck
-from infra.funnel import LOWEST, NOT_IN_ALL, ROWS, Funnel
+from infra.snapshots.funnel import LOWEST, NOT_IN_ALL, ROWS, Funnel
 from irnet_core.errors import DataError, StoreError
 from irnet_core.schema import (
     COMPOSITION,
@@ -44,7 +44,7 @@ class TrainingTable:
         Whether each source gives a column of its own over the compositions that all of them have;
         else the rows are those of the first, and the others lend it what they have.
     validation, test, seed
-        See :class:`infra.prepare.Preparation`.
+        See :class:`infra.snapshots.prepare.Preparation`.
 
     Raises
     ------

@@ -1,0 +1,1 @@
+"""Snapshots: taken of sources, judged, compared, and made into training tables."""
