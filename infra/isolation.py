@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as Late
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -33,6 +34,8 @@ class Isolated:
     ----------
     function : callable
         Takes a list of rows and returns a list as long; of a module that a new process can import.
+        Each new process calls it without rows first, so that what it imports and reads then counts
+        towards no row's time.
     seconds : float
         Longest time for one row.
     memory : int
@@ -64,7 +67,7 @@ class Isolated:
             max_workers=1,
             context=multiprocessing.get_context("spawn"),
             initializer=_prepare,
-            initargs=(os.getpid(), memory),
+            initargs=(os.getpid(), memory, function),
         )
 
     def run(self, rows: Sequence[Any]) -> list[Any]:
@@ -120,14 +123,9 @@ def _ending(code: int) -> str:
     return f"status {code}"
 
 
-def _prepare(parent: int, memory: int) -> None:
-    """In the child: hold no more memory than allowed, and do not outlive the parent."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        pass
-    else:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+def _prepare(parent: int, memory: int, function: Callable[[list[Any]], list[Any]]) -> None:
+    """In the child: do not outlive the parent, hold no more memory than allowed, and warm up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -135,3 +133,11 @@ def _prepare(parent: int, memory: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        pass
+    else:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    with suppress(Exception):  # it will come again with the first row, and is told then
+        function([])

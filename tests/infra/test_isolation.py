@@ -7,7 +7,7 @@ import time
 
 import psutil
 import pytest
-from standins.rows import isolate, work
+from standins.rows import isolate, slow_start, work
 
 from featurizers.rows import Failure
 from infra.isolation import Isolated
@@ -43,6 +43,11 @@ def test_a_bug_is_no_failure_of_the_row():
         isolated.run(["bug"])
 
 
+def test_what_a_new_process_loads_takes_no_row_s_time():
+    with Isolated(slow_start, seconds=0.5, memory=GIB) as isolated:
+        assert isolated.run([1, 2]) == [1, 2]
+
+
 def test_no_row():
     with Isolated(work, seconds=5, memory=GIB) as isolated:
         assert isolated.run([]) == []
@@ -51,7 +56,7 @@ def test_no_row():
 def test_the_child_does_not_outlive_its_parent(tmp_path):
     note = tmp_path / "pid"
     code = (
-        "from infra.isolation import Isolated\nfrom standins.rows import isolate, work\n"
+        "from infra.isolation import Isolated\nfrom standins.rows import work\n"
         "if __name__ == '__main__':\n"
         "    with Isolated(work, seconds=500, memory=2**30) as isolated:\n"
         "        isolated.run(['wait'])\n"

@@ -41,8 +41,19 @@ def work(rows: list[object]) -> list[object]:
     return rows
 
 
+def slow_start(rows: list[object]) -> list[object]:
+    """The rows themselves, after a second of what a new process has to load."""
+    if not _LOADED:
+        time.sleep(1)
+        _LOADED.append(True)
+    return rows
+
+
+_LOADED: list[bool] = []
+
+
 def isolate(queue: Any) -> None:
-    """Put the error into a queue with which this process may not have a child."""
+    """Isolate rows in this process, and put the error into a queue."""
     try:
         Isolated(work, seconds=1, memory=2**30)
     except IRNetError as error:
