@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pyarrow as pa
-from dask.utils import parse_bytes
 from distributed import KilledWorker, as_completed
 from distributed.comm import CommClosedError
 from prefect import flow
@@ -64,7 +63,7 @@ def work_of(features: str | None, matminer: Sequence[str], missing: Missing) -> 
         matminer=tuple(matminer),
         missing=missing,
         row_limit_s=settings().row_limit_s,
-        memory=parse_bytes(settings().dask_memory_limit),
+        memory=int(settings().dask_memory_limit),
     )
     names = Counter(field.name for field in work.fields())
     if twice := [name for name, count in names.items() if count > 1]:

@@ -81,7 +81,7 @@ def _local(settings: Settings, most_workers: int | None) -> LocalCluster:
         n_workers=max(1, min(workers, most_workers or workers)),
         threads_per_worker=1,
         processes=True,
-        memory_limit=settings.dask_memory_limit,
+        memory_limit=int(settings.dask_memory_limit),
         dashboard_address="127.0.0.1:0",  # any free port, and for this machine alone
         silence_logs=logging.ERROR,
         env=_ONE_THREAD,

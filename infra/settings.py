@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from irnet_core.errors import IRNetError
@@ -50,9 +50,9 @@ class Settings(BaseSettings):
     dask_workers: int | None = Field(default=None, ge=1)
     """Worker processes of the cluster; none means one per processor core here, one elsewhere."""
 
-    dask_memory_limit: str = "2GiB"
+    dask_memory_limit: ByteSize = Field(default=ByteSize(2 << 30), ge=256 << 20)
     """Memory that each worker process of the local cluster may hold, and each process that works on
-    structures."""
+    structures, for example ``4GiB``; their libraries alone take 200 MB."""
 
     row_limit_s: float = Field(default=60.0, gt=0)
     """Seconds that one structure, or one row of a matminer featurizer, may take."""

@@ -11,7 +11,8 @@ import pytest
 import infra.hulls as hulls
 from infra.hulls import FACETS, KnownPhases, snapshot_facets
 from infra.manifest import request_digest
-from infra.snapshots.snapshot import DATA, split_rows
+from infra.artifact import DATA
+from infra.snapshots.split import Splitter
 from infra.store import Artifact, Store
 from irnet_core.errors import DataError, StoreError
 from irnet_core.schema import FORMATION_ENERGY
@@ -35,7 +36,7 @@ def snapshot(store: Store) -> Artifact:
             "split": ["train", "train", "train", "val", "train", "train"],
         }
     )
-    data, _, _ = split_rows(rows, "here")
+    data, _ = Splitter(rows.schema, "here").split(rows)
     request = request_digest("snapshots", {}, {"here": 1})
     with store.staging("snapshots", request) as staging:
         staging.write_table(DATA, data)

@@ -10,7 +10,7 @@ def test_defaults(monkeypatch):
     found = settings()
     assert found.store == "./data"
     assert found.dask_address is None
-    assert found.dask_memory_limit == "2GiB"
+    assert found.dask_memory_limit == 2**31
     assert found.device == "auto"
 
 
@@ -79,3 +79,16 @@ def test_wrong_limits(monkeypatch, name, value):
     monkeypatch.setenv(f"IRNET_{name}", value)
     with pytest.raises(IRNetError, match=f"^IRNET_{name} is '{value}': .*; correct or unset it$"):
         settings()
+
+
+@pytest.mark.parametrize("limit", ["auto", "much", "-1GiB", "0", "0.5", "100MB"])
+def test_memory_that_is_no_size_or_too_little(monkeypatch, limit):
+    monkeypatch.setenv("IRNET_DASK_MEMORY_LIMIT", limit)
+    with pytest.raises(IRNetError, match=r"^IRNET_DASK_MEMORY_LIMIT is .*; correct or unset it$"):
+        settings()
+
+
+@pytest.mark.parametrize(("limit", "size"), [("4GiB", 4 << 30), ("4 GB", 4 * 10**9)])
+def test_memory_as_dask_writes_it(monkeypatch, limit, size):
+    monkeypatch.setenv("IRNET_DASK_MEMORY_LIMIT", limit)
+    assert settings().dask_memory_limit == size
