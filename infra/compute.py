@@ -69,7 +69,7 @@ def _client(address: Any) -> Client:
 def _running(address: str) -> Client:
     try:
         return _client(address)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # nobody there, or no address at all
         raise IRNetError(
             f"no Dask scheduler answers at {address}: start it, or unset IRNET_DASK_ADDRESS"
         ) from error
