@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -125,7 +125,7 @@ def plan(snapshot: Folder, source: str, work: Work) -> list[Part]:
     Raises
     ------
     DataError
-        If structures are needed and there are none.
+        If structures are needed and there are none, or not as lists of numbers.
     """
     parts, first = [], 0
     with snapshot.open(DATA) as file, pq.ParquetFile(file) as parquet:
@@ -138,18 +138,35 @@ def plan(snapshot: Folder, source: str, work: Work) -> list[Part]:
                 source=source,
                 column=lacking[0],
             )
+        if work.needs_structures:
+            _check_columns(parquet.schema_arrow, source)
         for group in range(parquet.num_row_groups):
             rows = parquet.metadata.row_group(group).num_rows
             bounds = [0, rows]
             if any(work.sites):
                 costs = np.full(rows, SITES_OF_A_ROW)
-                if not lacking:
+                if work.needs_structures:
                     column = parquet.read_row_group(group, columns=[NUMBERS.name]).column(0)
                     costs += pc.list_value_length(column).fill_null(0).to_numpy()
                 bounds = _packed(costs, work.sites[0])
             parts += [Part(group, start, stop, first + start) for start, stop in pairwise(bounds)]
             first += rows
     return parts
+
+
+def _check_columns(schema: pa.Schema, source: str) -> None:
+    for column in STRUCTURE:
+        found = schema.field(column.name).type
+        inner, depth = found, 0
+        while isinstance(inner, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+            inner, depth = inner.value_type, depth + 1
+        if depth == 0 or not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
+            raise DataError(
+                f"it holds {found}, not a list of numbers in each row: convert it (a Parquet file "
+                "has lists, a CSV file has none)",
+                source=source,
+                column=column.name,
+            )
 
 
 def featurize_part(part: Part, snapshot: str, staging: str, work: Work) -> tuple[int, int]:
@@ -242,8 +259,15 @@ def _structures(table: pa.Table) -> Rows:
 
 
 def _arrays(column: pa.ChunkedArray) -> list[NDArray[np.float64]]:
-    """The list in each row as an array, empty where there is none."""
-    return [np.array(value or (), np.float64).ravel() for value in column.to_pylist()]
+    """The list in each row as an array, empty where there is none or its lines differ in length."""
+    return [_array(value or ()) for value in column.to_pylist()]
+
+
+def _array(value: Sequence[Any]) -> NDArray[np.float64]:
+    try:
+        return np.array(value, np.float64).ravel()
+    except (TypeError, ValueError):
+        return np.empty(0)
 
 
 def _in_rows(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -238,6 +238,51 @@ def test_what_cannot_be_computed(filled, fails, arguments, sentence):
     assert sentence in fails("featurize", "latest", *arguments)
 
 
+COLUMNS = {"lattice": np.eye(3).ravel().tolist(), "numbers": [29], "frac_coords": [0.0] * 3}
+
+
+def table_of(folder, **columns):
+    """Path of a table of structures with some columns of another kind."""
+    path = folder / "odd.parquet"
+    arrays = {name: columns.get(name, pa.array([value] * 2)) for name, value in COLUMNS.items()}
+    pq.write_table(pa.table({"formula": ["Cu", "Cu"], **arrays}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"lattice": pa.array(["[1, 0, 0, 0, 1, 0, 0, 0, 1]"] * 2)},
+        {"numbers": pa.array([29, 29])},
+        {"numbers": pa.array([["Cu"], ["Cu"]])},
+        {"frac_coords": pa.nulls(2)},
+    ],
+)
+def test_columns_that_are_no_lists_of_numbers(cli, fails, tmp_path, column):
+    assert cli("snapshot", table_of(tmp_path, **column)).exit_code == 0
+    message = fails("featurize", "latest", "--features", "structure")
+    assert f"odd.parquet, column '{next(iter(column))}': it holds " in message
+    assert "not a list of numbers in each row" in message
+
+
+def test_lists_of_other_types(store, tmp_path):
+    lines = [np.eye(3).tolist()] * 2
+    broken = [[1.0, 0.0, 0.0], [1.0]]  # lines of different lengths
+    columns = {
+        "lattice": pa.array([lines[0], broken], pa.list_(pa.list_(pa.float32()))),
+        "numbers": pa.array([[29]] * 2, pa.list_(pa.int64(), 1)),
+        "frac_coords": pa.array([[0.0] * 3] * 2, pa.large_list(pa.float64())),
+    }
+    opened = Store(store)
+    source = TableFile(table_of(tmp_path, **columns))
+    artifact = opened.open(build_snapshot(source, opened).id)
+    work = Work(structures=True)
+    (part,) = plan(artifact.folder, "x", work)
+    assert featurize_part(part, artifact.url, str(tmp_path / "made"), work) == (2, 1)
+    (failed,) = Folder(tmp_path / "made").read_table(part.failed).to_pylist()
+    assert (failed["row"], failed["reason"]) == (1, "the lattice has shape (0,), not (3, 3)")
+
+
 def test_partitions_are_packed_by_cost(snapshot, monkeypatch):
     monkeypatch.setattr("infra.snapshots.snapshot.ROW_GROUP", 4)
     monkeypatch.setattr("flows.partition.STRUCTURE_SITES", (50, 10))
