@@ -20,6 +20,7 @@ from irnet_core.errors import DataError, IRNetError
 from irnet_core.schema import FeatureSchema
 
 KINDS = ("composition", "structure")
+_LIBRARIES = ("matminer", "pymatgen")  # whose versions values can depend on
 
 
 def kind_of(name: str) -> str:
@@ -45,7 +46,7 @@ def kind_of(name: str) -> str:
 
 
 def passthrough_schema(name: str) -> FeatureSchema:
-    """Columns of a featurizer; its hash follows the installed version of matminer.
+    """Columns of a featurizer; its hash follows the installed versions of matminer and pymatgen.
 
     Raises
     ------
@@ -57,9 +58,11 @@ def passthrough_schema(name: str) -> FeatureSchema:
     featurizer = _featurizer(name)
     try:
         labels = tuple(map(str, featurizer.feature_labels()))
-    except (AttributeError, TypeError, ValueError) as error:  # of those that fit to data first
+    # those that fit to data first raise what they like, PartialRadialDistributionFunction Exception
+    except Exception as error:
         raise DataError(f"{name} has no columns before it is fitted: choose another") from error
-    return FeatureSchema(name, labels, 1, f"matminer {metadata.version('matminer')}", "matminer")
+    versions = " ".join(f"{library} {metadata.version(library)}" for library in _LIBRARIES)
+    return FeatureSchema(name, labels, 1, versions, "matminer")
 
 
 def passthrough_fields(name: str) -> list[pa.Field]:
@@ -71,14 +74,9 @@ def passthrough_fields(name: str) -> list[pa.Field]:
         As :func:`passthrough_schema`.
     """
     fields = passthrough_schema(name).arrow_fields()
-    try:
-        values = _featurizer(name).featurize(_READERS[kind_of(name)](_PROBES[kind_of(name)]))
-    # what the probe lacks says nothing of the rows to come
-    except Exception:  # noqa: BLE001
-        return fields
     return [
-        field.with_type(pa.string()) if isinstance(value, str) else field
-        for field, value in zip(fields, values, strict=True)
+        field.with_type(pa.string()) if is_text else field
+        for field, is_text in zip(fields, _texts(name), strict=True)
     ]
 
 
@@ -93,8 +91,7 @@ def passthrough_rows(name: str, rows: Sequence[Any]) -> list[list[Any] | Failure
         Formulas for a composition featurizer; (lattice, numbers, frac_coords) for one of
         structures.
     """
-    featurizer, read = _featurizer(name), _READERS[kind_of(name)]
-    text = [pa.types.is_string(field.type) for field in passthrough_fields(name)]
+    featurizer, read, text = _featurizer(name), _READERS[kind_of(name)], _texts(name)
     results: list[list[Any] | Failure] = []
     for row in rows:
         try:
@@ -123,7 +120,8 @@ def _structure(parts: tuple[Any, Any, Any]) -> Any:
 
     lattice, numbers, frac_coords = parts
     species: list[Any] = [int(z) for z in numbers]
-    return Structure(lattice, species, frac_coords)
+    # pymatgen finds no Voronoi neighbours of sites outside the cell
+    return Structure(lattice, species, frac_coords, to_unit_cell=True)
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {"composition": _composition, "structure": _structure}
@@ -133,7 +131,18 @@ _PROBES: dict[str, Any] = {
 }
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
+def _texts(name: str) -> tuple[bool, ...]:
+    """Which columns of a featurizer hold text, as a probe shows."""
+    try:
+        values = _featurizer(name).featurize(_READERS[kind_of(name)](_PROBES[kind_of(name)]))
+    # what the probe lacks says nothing of the rows to come
+    except Exception:  # noqa: BLE001
+        return (False,) * len(passthrough_schema(name).columns)
+    return tuple(isinstance(value, str) for value in values)
+
+
+@lru_cache(maxsize=32)
 def _featurizer(name: str) -> Any:
     """The featurizer of a name."""
     kind = kind_of(name)
@@ -158,8 +167,11 @@ def _featurizer(name: str) -> Any:
         what = f"has no preset {preset!r}" if preset else "needs arguments"
         raise DataError(
             f"matminer's {class_name} {what}: name a preset that it has, as in "
-            "composition:ElementProperty:magpie"
+            "composition:ElementProperty:magpie or structure:SiteStatsFingerprint:OPSiteFingerprint"
         ) from error
+    except (ImportError, RuntimeError) as error:  # of those that need another package
+        reason = " ".join(str(error).split())
+        raise DataError(f"matminer cannot make {name}: {reason}; choose another") from error
 
 
 def _classes(package: Any, base: type) -> dict[str, Any]:

@@ -120,6 +120,13 @@ def _cluster_errors(source: str) -> Iterator[None]:
         ) from error
 
 
+def _instead(stage: str, work: Work) -> str:
+    """What to take where every row fails as the first one does."""
+    if stage in work.matminer:
+        return "another featurizer, or a table that this one can be computed of"
+    return "a table with " + ("other structures" if work.needs_structures else "other elements")
+
+
 @stage("featurize")
 def featurize_stage(
     snapshot: str,
@@ -153,8 +160,8 @@ def featurize_stage(
             first = failed.slice(0, 1).to_pylist()[0]
             staging.discard()
             raise DataError(
-                f"no row has features, the first because: {first[REASON.name]}; take a table with "
-                + ("other structures" if work.needs_structures else "other elements"),
+                f"no row has features, the first because: {first[REASON.name].rstrip('.')}; take "
+                + _instead(first[STAGE.name], work),
                 source=source_of(source),
                 column=FORMULA.name,
                 row=first[ROW.name],

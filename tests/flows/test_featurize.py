@@ -228,6 +228,12 @@ def test_matminer(snapshot, made):
         (["--matminer", "composition:Band"], "matminer has no composition featurizer 'Band': "),
         (["--matminer", "composition:ElementProperty"], "ElementProperty needs arguments: name a"),
         (["--matminer", "structure:BagofBonds"], "no columns before it is fitted"),
+        (["--matminer", "structure:PartialRadialDistributionFunction"], "before it is fitted"),
+        (["--matminer", "structure:SiteStatsFingerprint:SOAP_formation_energy"], "cannot make"),
+        (
+            ["--matminer", "composition:OxidationStates"],
+            "Oxidation states have not been determined; take another featurizer, or a table that",
+        ),
         (
             ["--features", "composition", "--matminer", "composition:Stoichiometry"],
             "column '0-norm': two features have this name, leave one out",
