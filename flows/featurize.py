@@ -86,7 +86,7 @@ def _compute(snapshot: Artifact, staging: Staging, parts: list[Part], work: Work
     done, rows, failed = len(parts) - len(missing), 0, 0
     with (
         progress("featurize", len(parts)) as update,
-        _cluster_errors(source_of(snapshot)),
+        _cluster_errors(source_of(snapshot), work),
         dask_client(settings(), most_workers=len(missing)) as client,
     ):
         futures = client.map(
@@ -104,15 +104,17 @@ def _compute(snapshot: Artifact, staging: Staging, parts: list[Part], work: Work
 
 
 @contextmanager
-def _cluster_errors(source: str) -> Iterator[None]:
+def _cluster_errors(source: str, work: Work) -> Iterator[None]:
     """Turn the end of workers or scheduler into a sentence; what is finished is kept."""
     again = "run this again, finished parts are kept"
+    # the limit is part of what is asked for where rows are isolated
+    more = "run this again, from the start" if any(work.sites) else again
     try:
         yield
     except KilledWorker as error:
         raise IRNetError(
             f"a Dask worker died again and again on one part of {source}: raise "
-            f"IRNET_DASK_MEMORY_LIMIT and {again}"
+            f"IRNET_DASK_MEMORY_LIMIT and {more}"
         ) from error
     except (CancelledError, CommClosedError) as error:
         raise IRNetError(
