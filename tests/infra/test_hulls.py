@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 import infra.hulls as hulls
+from infra.artifact import DATA
 from infra.hulls import FACETS, KnownPhases, snapshot_facets
 from infra.manifest import request_digest
-from infra.artifact import DATA
 from infra.snapshots.split import Splitter
 from infra.store import Artifact, Store
 from irnet_core.errors import DataError, StoreError
