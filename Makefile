@@ -6,6 +6,7 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+PYTEST_WORKERS ?= 2
 BENCH_ARGS ?=
 MATRIX_ARGS ?=
 PORT ?= 4200
@@ -19,6 +20,8 @@ BIN := $(VENV)/bin
 # nobody imports; Python compiles the others when it first meets them.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-cache-dir --no-compile \
 	--constraint constraints.txt $(PIP_ARGS)
+# Most tests wait for servers and processes of their own.
+PARALLEL = --numprocesses $(PYTEST_WORKERS) --dist
 QUIETER := { grep --line-buffered -v '^Requirement already satisfied' || true; }
 
 # Prefect, Dask and Matplotlib keep their files inside the clone, and nothing phones home.
@@ -35,7 +38,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 	@echo "  PYTHON=python3.12 names another Python (3.11 or later), PIP_ARGS goes to pip,"
-	@echo "  PYTEST_ARGS to pytest. The first call downloads about 450 MB with a CPU build of torch."
+	@echo "  PYTEST_ARGS to pytest, PYTEST_WORKERS=2 tests run at once. The first call downloads about 450 MB with a CPU build of torch."
 
 setup: $(VENV)/.dev ## Install the runtime and the development tools into .venv
 
@@ -57,10 +60,10 @@ worker: $(VENV)/.runtime ## Run what deployments start in the work pool POOL (ir
 	$(BIN)/prefect --no-prompt worker start --pool $(POOL) --type process --limit 1
 
 test: $(VENV)/.dev ## Run the fast tests
-	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not slow" $(PARALLEL) loadfile $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev ## Run the tests that take minutes: thousands of rows against the oracles
-	$(BIN)/pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/pytest -m slow $(PARALLEL) loadgroup $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting, types and the layers
 	$(BIN)/ruff check .

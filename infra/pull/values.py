@@ -60,6 +60,8 @@ def numbers(values: Sequence[Any], what: str, notes: Notes) -> pa.Array:
     """
     values = values if isinstance(values, list) else list(values)
     array = _at_once(values, pa.float64(), _NUMBER_TYPES)
+    if array is None and (written := _written(values)) is not None:
+        array = _at_once(written, pa.float64(), _NUMBER_TYPES)
     if array is None:
         array = pa.array(
             [_one(_float, value, row, what, notes) for row, value in enumerate(values)],
@@ -189,6 +191,17 @@ def _at_once(values: list[Any], type_: pa.DataType, types: set[type]) -> pa.Arra
     try:
         return pa.array(values, type_, from_pandas=True)
     except (pa.ArrowException, OverflowError):  # an integer out of range
+        return None
+
+
+def _written(values: list[Any]) -> list[Any] | None:
+    """Texts of numbers as numbers, the rest as it is; none if a text is no number."""
+    try:
+        return [
+            (None if v.lower() in MISSING else float(v)) if v.__class__ is str else v
+            for v in values
+        ]
+    except ValueError:
         return None
 
 

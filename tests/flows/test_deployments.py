@@ -149,7 +149,9 @@ def served(tmp_path_factory):
 
 
 def served_test(test):
-    return pytest.mark.slow(pytest.mark.timeout(2 * PATIENCE)(test))
+    # one server for all of them, however many processes run tests
+    together = pytest.mark.xdist_group("server")
+    return together(pytest.mark.slow(pytest.mark.timeout(2 * PATIENCE)(test)))
 
 
 def test_deployments_name_flows_and_their_parameters():
