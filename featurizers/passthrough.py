@@ -1,7 +1,9 @@
 """Any featurizer of matminer by name, for what is not computed with array code here.
 
 A name is ``composition:BandCenter``: the module of matminer, its class, and after another colon a
-preset where the class has such, as in ``composition:ElementProperty:magpie``.
+preset where the class has such, as in ``composition:ElementProperty:magpie``. Featurizers of
+oxidation states take rows with guessed ones under ``composition_oxid`` and ``structure_oxid``, as
+matminer calls such columns.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from irnet_core.errors import DataError, IRNetError
 from irnet_core.schema import FeatureSchema
 
 KINDS = ("composition", "structure")
+_OXID = "_oxid"
 _LIBRARIES = ("matminer", "pymatgen")  # whose versions values can depend on
 
 
@@ -36,7 +39,8 @@ def kind_of(name: str) -> str:
     >>> kind_of("composition:BandCenter")
     'composition'
     """
-    kind, _, rest = name.partition(":")
+    prefix, _, rest = name.partition(":")
+    kind = prefix.removesuffix(_OXID)
     if kind not in KINDS or not rest:
         raise DataError(
             f"{name!r} names no featurizer of matminer: write composition:CLASS or "
@@ -91,7 +95,7 @@ def passthrough_rows(name: str, rows: Sequence[Any]) -> list[list[Any] | Failure
         Formulas for a composition featurizer; (lattice, numbers, frac_coords) for one of
         structures.
     """
-    featurizer, read, text = _featurizer(name), _READERS[kind_of(name)], _texts(name)
+    featurizer, read, text = _featurizer(name), _reader(name), _texts(name)
     results: list[list[Any] | Failure] = []
     for row in rows:
         try:
@@ -124,7 +128,27 @@ def _structure(parts: tuple[Any, Any, Any]) -> Any:
     return Structure(lattice, species, frac_coords, to_unit_cell=True)
 
 
-_READERS: dict[str, Callable[[Any], Any]] = {"composition": _composition, "structure": _structure}
+def _composition_oxid(formula: str) -> Any:
+    return _composition(formula).add_charges_from_oxi_state_guesses()
+
+
+def _structure_oxid(parts: tuple[Any, Any, Any]) -> Any:
+    structure = _structure(parts)
+    structure.add_oxidation_state_by_guess()
+    return structure
+
+
+def _reader(name: str) -> Callable[[Any], Any]:
+    """What makes pymatgen's object of a row for a featurizer."""
+    readers: dict[str, Callable[[Any], Any]] = {
+        "composition": _composition,
+        "structure": _structure,
+        "composition_oxid": _composition_oxid,
+        "structure_oxid": _structure_oxid,
+    }
+    return readers[name.partition(":")[0]]
+
+
 _PROBES: dict[str, Any] = {
     "composition": "Fe2O3",
     "structure": (np.eye(3) * 4.2, [55, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]),
@@ -135,7 +159,7 @@ _PROBES: dict[str, Any] = {
 def _texts(name: str) -> tuple[bool, ...]:
     """Which columns of a featurizer hold text, as a probe shows."""
     try:
-        values = _featurizer(name).featurize(_READERS[kind_of(name)](_PROBES[kind_of(name)]))
+        values = _featurizer(name).featurize(_reader(name)(_PROBES[kind_of(name)]))
     # what the probe lacks says nothing of the rows to come
     except Exception:  # noqa: BLE001
         return (False,) * len(passthrough_schema(name).columns)

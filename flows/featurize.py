@@ -7,11 +7,13 @@ A part that is there was written whole, so a run after a kill computes only the 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import cast, get_args
 
 import pyarrow as pa
 from distributed import KilledWorker, as_completed
@@ -42,9 +44,10 @@ FEATURES = {
     "both": Work(blocks=("magpie", "fractions"), structures=True),
 }
 _MOST_REASONS = 20
+_DISTANCE = re.compile(r"[\d.e-]+ Å")  # each overlap has its own: they are counted as one reason
 
 
-def work_of(features: str | None, matminer: Sequence[str], missing: Missing) -> Work:
+def work_of(features: str | None, matminer: Sequence[str], missing: str) -> Work:
     """What to compute, as the user asked.
 
     Raises
@@ -56,12 +59,13 @@ def work_of(features: str | None, matminer: Sequence[str], missing: Missing) -> 
         features = "composition"
     if features is not None and features not in FEATURES:
         raise DataError(f"there are no {features!r} features: choose among {', '.join(FEATURES)}")
-    if missing not in ("matminer", "nan", "reject"):
-        raise DataError(f"there is no policy {missing!r}: choose among matminer, nan, reject")
+    if missing not in get_args(Missing):
+        choices = ", ".join(get_args(Missing))
+        raise DataError(f"there is no policy {missing!r}: choose among {choices}")
     work = replace(
         FEATURES[features] if features else Work(),
         matminer=tuple(matminer),
-        missing=missing,
+        missing=cast(Missing, missing),
         row_limit_s=settings().row_limit_s,
         memory=int(settings().dask_memory_limit),
     )
@@ -134,7 +138,7 @@ def featurize_stage(
     snapshot: str,
     features: str | None = "composition",
     matminer: Sequence[str] = (),
-    missing: Missing = "matminer",
+    missing: str = "matminer",
 ) -> str:
     """Publish the features of a snapshot; returns their id."""
     work = work_of(features, matminer, missing)
@@ -169,7 +173,7 @@ def featurize_stage(
                 row=first[ROW.name],
             )
         staging.write_table(FAILED_ROWS, failed)
-        reasons = Counter(failed.column(REASON.name).to_pylist())
+        reasons = Counter(_DISTANCE.sub("… Å", r) for r in failed.column(REASON.name).to_pylist())
         names = ", ".join(schema.name for schema in blocks)
         return store.publish(
             staging,
@@ -195,7 +199,7 @@ def featurize(
     snapshot: str = "latest",
     features: str | None = None,
     matminer: list[str] | None = None,
-    missing: Missing = "matminer",
+    missing: str = "matminer",
 ) -> str:
     """Compute the features of a snapshot.
 

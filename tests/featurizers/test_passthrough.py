@@ -38,3 +38,14 @@ def test_the_hash_follows_both_libraries(monkeypatch):
 def test_a_featurizer_that_needs_another_package():
     with pytest.raises(DataError, match="matminer cannot make structure:SiteStats.*DScribe"):
         passthrough_schema("structure:SiteStatsFingerprint:SOAP_formation_energy")
+
+
+def test_oxidation_states_are_guessed_where_asked_for():
+    (bare,) = passthrough_rows("composition:ElectronegativityDiff", ["Fe2O3"])
+    assert "Oxidation states" in bare.reason
+    labels = passthrough_schema("composition_oxid:ElectronegativityDiff").columns
+    (found,) = passthrough_rows("composition_oxid:ElectronegativityDiff", ["Fe2O3"])
+    assert dict(zip(labels, found, strict=True))["mean EN difference"] == pytest.approx(1.61)
+    rows = [(np.eye(3) * 4.12, [55, 17], CSCL)]
+    (found,) = passthrough_rows("structure_oxid:EwaldEnergy", rows)
+    assert -4.0 < found[0] < -3.0  # eV/atom; CsCl's Madelung energy is -6.2 eV per formula unit
