@@ -87,6 +87,10 @@ class Oqmd:
         """The server's count of rows, and the release that the settings name."""
         return {"rows": self._count(http, self._whole()), "release": self._settings.oqmd_release}
 
+    def whole(self) -> Unit:
+        """Everything as one unit."""
+        return Unit("all", {"filter": _filter(self._whole()), "rows": None})
+
     def units(self, http: Http) -> list[Unit]:
         """Slices of at most some 20,000 rows.
 

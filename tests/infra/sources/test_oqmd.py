@@ -86,6 +86,16 @@ def test_every_row_of_the_database_comes_once_with_its_values(server: OqmdStandI
             assert made["volume_a3_atom"] == pytest.approx(cell / given["natoms"], rel=1e-6)
 
 
+def test_a_few_rows_cost_a_few_requests(server: OqmdStandIn, tmp_path: Path) -> None:
+    settings = quick(server)
+    database = Oqmd(settings=settings)
+    request = "0" * 16
+    with Http("oqmd", settings) as http, Store(tmp_path).staging("snapshots", request) as staging:
+        made = pull(database, staging, http, limit=7)
+        assert [staging.read_table(file).num_rows for file in made.files] == [7]
+    assert sum(server.seen.values()) <= 6
+
+
 def test_of_several_formation_energies_of_an_entry_the_lowest_is_kept() -> None:
     made = truth()
     pair = sorted(ROWS[3:5], key=lambda row: row["delta_e"])
