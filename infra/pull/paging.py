@@ -330,7 +330,7 @@ class _Unit:
     def alive(self, other: int) -> bool:
         """Whether the server, asked with full patience, answers for what it should have."""
         with attempts_at_most(None):
-            for offset in [other, 0] if self.good is None else [self.good]:
+            for offset in [other, 0, 1] if self.good is None else [self.good]:
                 try:
                     self.ask(offset, 1)
                 except Unanswered:

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from infra.pull.http import Unanswered
@@ -281,6 +281,7 @@ def test_row_without_key():
 
 
 # pages that fail -----------------------------------------------------------------------------
+@example(n=17, size=16, poisoned=frozenset({0, 16}))  # the first rows of both pages
 @given(
     n=st.integers(1, 80),
     size=st.sampled_from([1, 2, 7, 10, 16, 60, 100]),
@@ -326,7 +327,7 @@ def test_server_that_is_down_is_not_bisected(number):
         return
     with pytest.raises(Unanswered):
         server.collect()
-    assert len(server.asked) - number <= 3
+    assert len(server.asked) - number <= 4
 
 
 @pytest.mark.parametrize("number", range(6, 40))
