@@ -1,216 +1,241 @@
-"""Flow ``screen``: rank generated compositions with a trained model.
+"""Flow ``screen``: rank generated compositions with trained models.
 
-The enumeration is cut into shards of candidate indices. Each finished shard leaves its best
-candidates in the staging folder, so a run after a kill goes on with the next shard, and the
-merged ranking does not depend on where it was interrupted.
+The candidates are cut into shards of whole chemical systems. Shards run as Dask tasks on CPU
+workers, one after the other on a GPU. Each leaves its best candidates in the staging folder, so a
+run after a kill goes on with the shards that are missing, and the merged ranking does not depend
+on where it was interrupted.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
+from distributed import KilledWorker, as_completed
+from distributed.comm import CommClosedError
 from prefect import flow
 
-from featurizers.blocks import BLOCKS, encode
-from featurizers.elements import element_data
-from flows.limits import Limits, compositions_of, limits_of
-from flows.models import open_model
 from flows.progress import Update, progress, say
-from flows.ranked import ranked_table
-from flows.snapshot import open_snapshot
+from flows.ranked import publish_ranked
+from flows.screen_request import Plan, Request, look_up
+from flows.shard import Shard, merge_shard, prepared, run_shard
 from flows.stage import stage
-from infra.compute import use_threads
+from infra.compute import dask_client, use_threads
 from infra.manifest import request_digest, utc_now
-from infra.query import RANKED
 from infra.settings import settings
-from infra.store import Artifact, Staging, Store
-from irnet_core.bundle import Bundle
+from infra.store import Staging, Store
 from irnet_core.device import pick_device
-from irnet_core.errors import ScreenError, StoreError
-from irnet_core.inference import Predictor
-from irnet_core.schema import CANDIDATE, PREDICTION, RANK
-from irnet_core.screening.engine import RULE_SETS, Funnel, Screen
-from irnet_core.screening.known import KnownCompositions
+from irnet_core.errors import IRNetError, ScreenError
+from irnet_core.screening.candidates import Family
+from irnet_core.screening.engine import whole_systems
 from irnet_core.screening.ranking import TopK
-from irnet_core.screening.rules import ElementRules
 
-SHARD = 1_048_576  # candidates generated per shard
+SHARD = 262_144  # candidates per shard, about
 
 
-def _known(store: Store, known: str | None, bundle: Bundle) -> Artifact | None:
-    """Snapshot of the known compositions: the one asked for, else the model's own."""
-    if known == "none":
-        return None
-    if known:
-        return open_snapshot(known, store)
-    if not (own := bundle.card.data.get("snapshot")):
-        return None
+def shards_of(candidates: Family) -> list[Shard]:
+    """Ranges of about :data:`SHARD` candidates that hold whole chemical systems."""
+    shards, start, total = [], 0, len(candidates)
+    while start < total:
+        stop = whole_systems(candidates, min(start + SHARD, total))
+        shards.append(Shard(f"shard-{len(shards):06d}.parquet", start, stop))
+        start = stop
+    return shards
+
+
+def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> None:
+    """Run all shards that are not there yet."""
+    total = shards[-1].stop
+    missing = [shard for shard in shards if not staging.has(shard.name)]
+    done = total - sum(shard.stop - shard.start for shard in missing)
+    predicted = 0
+    if not missing:
+        return
+    # one shard, or one GPU, is no work for several processes; how many shards are missing plays
+    # no part, so that a run after a kill computes as the first one did
+    if len(shards) == 1 or pick_device(settings().device).type != "cpu":
+        use_threads(settings())
+        for shard in missing:
+
+            def report(here: int, now: int, done: int = done, predicted: int = predicted) -> None:
+                update(done + here, f"{predicted + now:,} predicted")
+
+            funnel = run_shard(shard, plan, staging.local_dir, report)
+            done, predicted = done + shard.stop - shard.start, predicted + funnel["predicted"]
+        return
+    with (
+        _cluster_errors(),
+        dask_client(settings(), most_workers=len(missing)) as client,
+    ):
+        futures = {
+            client.submit(run_shard, shard, plan, staging.local_dir, pure=False): shard
+            for shard in missing
+        }
+        for future in as_completed(list(futures), loop=client.loop):
+            predicted += future.result()["predicted"]
+            shard = futures.pop(future)
+            done += shard.stop - shard.start
+            update(done, f"{predicted:,} predicted")
+
+
+@contextmanager
+def _cluster_errors() -> Iterator[None]:
+    """Turn the end of workers or scheduler into a sentence; what is finished is kept."""
     try:
-        return store.open(own, "snapshots")
-    except StoreError as error:
-        raise StoreError(
-            f"snapshot {own}, which model {bundle.card.name!r} was trained on, is not in "
-            f"{store.root}: name another one with --known, or leave nothing out with --known none"
+        yield
+    except KilledWorker as error:
+        raise IRNetError(
+            "a Dask worker died again and again on one shard: raise IRNET_DASK_MEMORY_LIMIT and "
+            "run this again, finished shards are kept"
+        ) from error
+    except (CancelledError, CommClosedError) as error:
+        raise IRNetError(
+            "the Dask scheduler was lost during the screen: start it and run this again, finished "
+            "shards are kept"
         ) from error
 
 
-def _prepare(bundle: Bundle, known: Artifact | None, limits: Limits) -> Screen:
-    data = element_data()
-    blocks = [block["name"] for block in bundle.card.inputs]
-    bundle.check_inputs([BLOCKS[name].schema for name in blocks if name in BLOCKS])
-    device = pick_device(settings().device)
-    return Screen(
-        candidates=limits.candidates,
-        rules=RULE_SETS[limits.rules],
-        elements=ElementRules(data.oxidation_states, data.oxidation_counts, data.electronegativity),
-        known=None if known is None else KnownCompositions(*compositions_of(known)),
-        encode=lambda numbers, amounts: encode(numbers, amounts.astype(np.float64), blocks),
-        predictor=Predictor(bundle, device),
-        top=limits.top,
-        descending=limits.descending,
-    )
-
-
-def _shards(screen: Screen, staging: Staging, update: Update) -> tuple[TopK, Funnel]:
-    """Run all shards that are not there yet and merge them."""
-    total = len(screen.candidates)
-    best, funnel = TopK(screen.top, screen.descending), Funnel()
-    for start in range(0, total, SHARD):
-        stop = min(start + SHARD, total)
-        name = f"shard-{start // SHARD:06d}.parquet"
-        if not staging.has(name):
-            found, counts = screen.run(start, stop, _report(update, start, funnel.predicted))
-            staging.write_table(name, _shard_table(found, counts))
-        table = staging.read_table(name)
-        funnel += Funnel(**json.loads(table.schema.metadata[b"funnel"]))
-        if table.num_rows:  # else the columns beside the prediction are missing
-            columns = {c: _array(table.column(c)) for c in table.column_names}
-            best.push(columns.pop(PREDICTION.name), columns.pop(CANDIDATE.name), **columns)
-        update(stop, f"{funnel.predicted:,} predicted")
+def _merged(plan: Plan, shards: list[Shard], staging: Staging) -> tuple[TopK, Counter[str]]:
+    best, funnel = TopK(plan.pool, plan.most_per_system), Counter[str]()
+    for shard in shards:
+        merge_shard(staging.read_table(shard.name), best, funnel)
     return best, funnel
 
 
-def _report(update: Update, start: int, predicted: int) -> Callable[[int, int], None]:
-    """Progress within a shard, given where it starts and what was predicted before it."""
-    return lambda done, now: update(start + done, f"{predicted + now:,} predicted")
-
-
-def _shard_table(best: TopK, funnel: Funnel) -> pa.Table:
-    arrays = {
-        name: pa.array(values)
-        if values.ndim == 1
-        else pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-        for name, values in best.table().items()
-        if name != RANK.name  # a shard's own ranks mean nothing once it is merged
-    }
-    return pa.table(arrays).replace_schema_metadata({"funnel": json.dumps(asdict(funnel))})
-
-
-def _array(column: pa.ChunkedArray) -> np.ndarray:
-    """Column of numbers (n,) or of lists of one length (n, length)."""
-    if not pa.types.is_fixed_size_list(column.type):
-        return column.to_numpy()
-    flat = column.combine_chunks().flatten().to_numpy()
-    return flat.reshape(-1, column.type.list_size)
-
-
 @stage("screen")
-def screen_stage(
-    model: str,
-    known: str | None,
-    family: str,
-    elements: list[str] | None,
-    exclude: list[str] | None,
-    max_atoms: int,
-    rules: str,
-    top: int,
-    descending: bool,
-) -> str:
+def screen_stage(request: Request) -> str:
     """Publish a ranked table; returns its id."""
     store = Store(settings().store)
-    bundle, model_id = open_model(model, store)
-    snapshot = _known(store, known, bundle)
-    limits = limits_of(snapshot, family, elements, exclude, max_atoms, rules, top, descending)
-    inputs = {"model": model_id} | ({"known": snapshot.id} if snapshot else {})
-    request = request_digest("screens", inputs, limits.parameters() | {"shard": SHARD})
-    if found := store.find("screens", request):
+    looked = look_up(request, store)
+    plan = looked.plan
+    candidates = plan.limits.candidates(store)
+    if not len(candidates):
+        raise ScreenError("these limits leave no candidate: allow more elements or atoms")
+    parameters = plan.parameters()
+    digest = request_digest("screens", looked.inputs, parameters | {"shard": SHARD})
+    if found := store.find("screens", digest):
         store.name(found)
         return found.id
     started = utc_now()
-    screen = _prepare(bundle, snapshot, limits)
-    total = len(screen.candidates)
-    use_threads(settings())
+    total = len(candidates)
+    prepared(plan)  # what cannot be used should fail here, not in a worker
     say(
-        f"screen {total:,} {family} of {len(limits.elements)} elements with up to {max_atoms} "
-        f"atoms, rules: {', '.join(RULE_SETS[rules]) or 'none'}"
+        f"screen {total:,} {plan.limits.describe()}; "
+        + "; ".join(parameters["objectives"] + parameters["constraints"])
     )
-    with store.staging("screens", request) as staging, progress("screen", total) as update:
-        best, funnel = _shards(screen, staging, update)
-        if funnel.predicted == funnel.not_finite:
+    with store.staging("screens", digest) as staging:
+        shards = shards_of(candidates)
+        with progress("screen", total) as update:
+            _run(plan, shards, staging, update)
+        best, funnel = _merged(plan, shards, staging)
+        rows = best.table()
+        if not len(rows["rank"]):
             staging.discard()
-            raise ScreenError(
-                f"no candidate is left of {funnel.generated:,}: {funnel.after_rules:,} pass the "
-                f"rules, {funnel.after_known:,} of them are new, {funnel.not_finite:,} of these "
-                "have no finite prediction; allow more elements or atoms, or take --rules none"
-            )
-        ranked = ranked_table(best, bool(screen.rules))
-        staging.write_table(RANKED, ranked, row_group_size=10_000)
-        return store.publish(
-            staging,
-            [RANKED],
-            what=f"{family.capitalize()} ranked by {bundle.card.name} ({bundle.card.target})",
-            inputs=inputs,
-            parameters=limits.parameters()
-            | {"target": bundle.card.target, "unit": bundle.card.unit},
-            rows=ranked.num_rows,
-            counts=asdict(funnel),
-            licence=bundle.card.data.get("licence", ""),
-            citation=bundle.card.data.get("citation", ""),
-            started=started,
-        ).id
+            raise ScreenError(_nothing_left(funnel))
+        return publish_ranked(store, staging, looked, rows, funnel, candidates, started)
+
+
+def _nothing_left(funnel: Counter[str]) -> str:
+    steps = ", ".join(f"{count:,} {step.replace('_', ' ')}" for step, count in funnel.items())
+    return (
+        f"no candidate is left: {steps}; allow more elements or atoms, other rules, or weaker "
+        "constraints"
+    )
 
 
 @flow(name="screen")
 def screen(
-    model: str = "default",
+    model: str | list[str] = "default",
     family: str = "ternaries",
     elements: list[str] | None = None,
     exclude: list[str] | None = None,
+    contains: list[str] | None = None,
     max_atoms: int = 10,
-    top: int = 10_000,
+    base: str | None = None,
     rules: str = "strict",
-    known: str | None = None,
+    states: str = "common",
+    max_price: float | None = None,
+    min_abundance: float | None = None,
+    no_toxic: bool = False,
+    snapshot: str | None = None,
+    known: list[str] | None = None,
+    keep_known: bool = False,
+    hull: bool | None = None,
+    self_consistent: bool = False,
+    stable_below: float = 0.0,
+    objectives: list[str] | None = None,
+    constraints: list[str] | None = None,
+    risk: str = "mean",
     descending: bool = False,
+    most_per_system: int | None = None,
+    spread: float | None = None,
+    most_percentile: float | None = None,
+    top: int = 10_000,
+    force: bool = False,
 ) -> str:
-    """Rank generated compositions by what a model predicts for them.
+    """Rank generated compositions by what models predict for them.
 
     Parameters
     ----------
-    model : str
-        Name or id of a model in the store, or the folder of a bundle.
+    model : str or list of str
+        Names or ids of models in the store, or folders of bundles; one for each property.
     family : str
-        One of :data:`FAMILIES`.
-    elements, exclude : list of str, optional
-        Symbols; by default the elements of the known compounds, without noble gases.
+        One of :data:`flows.limits.FAMILIES`.
+    elements, exclude, contains : list of str, optional
+        Symbols to choose from, to leave out, and of which a candidate must have all.
     max_atoms : int
         Most atoms in a reduced formula.
+    base : str, optional
+        Snapshot, or table, that substitutions start from or that lists the candidates.
+    rules : str
+        One of :data:`irnet_core.screening.rules.RULE_SETS`.
+    states : str
+        Table of oxidation states that the rules use.
+    max_price : float, optional
+        Most that the elements of a candidate may cost, in USD/kg.
+    min_abundance : float, optional
+        Least abundance of each element in the Earth's crust, in ppm by mass.
+    no_toxic : bool
+        Whether toxic elements are left out.
+    snapshot : str, optional
+        Snapshot, or table, of the known phases, for hulls and novelty; ``none`` for none; by
+        default the one that the first model was trained on.
+    known : list of str, optional
+        Snapshots whose compositions are known, instead of that one; ``none`` for none.
+    keep_known : bool
+        Whether known compositions are flagged, not dropped.
+    hull : bool, optional
+        Whether to hold candidates against convex hulls; by default, if snapshot and model have the
+        same formation energy.
+    self_consistent : bool
+        Whether the candidates' own predictions are part of the hulls.
+    stable_below : float
+        Energy above the hull, in eV/atom, at or below which a phase counts as stable.
+    objectives, constraints : list of str, optional
+        See :mod:`irnet_core.screening.objectives`; by default the energy above the hull is
+        minimised, or without hulls what the first model predicts.
+    risk : {"mean", "bound", "probability"}
+        How uncertainty counts.
+    descending : bool
+        Whether large predictions of the first model are best, where no objective is given.
+    most_per_system : int, optional
+        Candidates of one chemical system to keep at most.
+    spread : float, optional
+        Least difference between the element fractions of two candidates that are kept.
+    most_percentile : float, optional
+        Candidates further from the training data than this percentile of it are dropped.
     top : int
         Candidates to keep.
-    rules : str
-        One of :data:`irnet_core.screening.engine.RULE_SETS`.
-    known : str, optional
-        Snapshot whose compositions are left out, ``none`` for none; by default the one the model
-        was trained on.
-    descending : bool
-        Whether large predictions are best.
+    force : bool
+        Whether model and hulls may be of different databases.
 
     Returns
     -------
     str
         Id of the screen.
     """
-    return screen_stage(model, known, family, elements, exclude, max_atoms, rules, top, descending)
+    given: dict[str, Any] = dict(locals())
+    return screen_stage(Request(**given))

@@ -1,49 +1,82 @@
 """Screen a range of candidates: generate, apply rules, drop the known, predict, keep the best.
 
-Everything is array code on chunks, so memory does not depend on the number of candidates. How a
-composition becomes a network's inputs is handed in as a function.
+Everything is array code on groups of candidates, so memory does not depend on their number. What
+the candidates are, which rules they must pass and how a composition becomes a network's inputs is
+handed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from irnet_core.inference import Predictor
-from irnet_core.screening.candidates import Enumeration
+from irnet_core.schema import (
+    RULE_BRANCH,
+    DOMAIN_PERCENTILE,
+    HULL_DISTANCE,
+    IS_KNOWN,
+    P_STABLE,
+    PRICE,
+)
+from irnet_core.screening.candidates import Family
+from irnet_core.screening.estimates import Estimate
 from irnet_core.screening.known import KnownCompositions
-from irnet_core.screening.ranking import TopK
-from irnet_core.screening.rules import ElementRules, neutral_assignments
+from irnet_core.screening.objectives import Aims
+from irnet_core.screening.phases import system_keys
+from irnet_core.screening.ranking import GROUP, TopK
+from irnet_core.screening.rules import Rules
+from irnet_core.screening.stability import Stability
 
 CHUNK = 65_536  # candidates generated at a time
-BATCH = 16_384  # candidates that reach the network at a time
+BATCH = 16_384  # candidates that reach the network at a time, at least
 
-#: Rule sets by name: which of the rules a candidate must pass.
-RULE_SETS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "neutral": ("charge_neutrality",),
-    "strict": ("charge_neutrality", "electronegativity"),
-}
-
-Encode = Callable[[Any, Any], Any]
+NUMBERS, AMOUNTS, STATES = "numbers", "amounts", "oxidation_states"
+COST = "cost_"  # + position: cost of each objective, for the Pareto fronts
 
 
-@dataclass
-class Funnel:
-    """How many candidates were left after each step; ``predicted`` is what the network saw."""
+class Model(Protocol):
+    """What the engine asks of a trained model."""
 
-    generated: int = 0
-    after_rules: int = 0
-    after_known: int = 0
-    predicted: int = 0
-    not_finite: int = 0
+    def __call__(self, numbers: Any, amounts: Any, inputs: dict[Any, Any]) -> Predicted:
+        """Predict; ``inputs`` keeps what models of the same inputs can share."""
 
-    def __add__(self, other: Funnel) -> Funnel:
-        mine, others = asdict(self), asdict(other)
-        return Funnel(**{name: mine[name] + others[name] for name in mine})
+
+class Predicted(NamedTuple):
+    """A property of n candidates, and how far they are from what the model was trained on.
+
+    Attributes
+    ----------
+    estimate : Estimate
+    domain_percentile : torch.Tensor of float, shape (n,), or None
+    """
+
+    estimate: Estimate
+    domain_percentile: Tensor | None
+
+
+class Batch(NamedTuple):
+    """Candidates on their way through the funnel; all arrays have n rows."""
+
+    index: NDArray[np.int64]
+    numbers: NDArray[np.uint8]
+    amounts: NDArray[np.uint8]
+    states: NDArray[np.int8]
+    branch: NDArray[np.uint8]
+    known: NDArray[np.bool_]
+
+    def where(self, mask: NDArray[np.bool_]) -> Batch:
+        """The rows of a mask."""
+        if mask.all():
+            return self
+        keep = np.flatnonzero(mask)
+        return Batch(*(column[keep] for column in self))
 
 
 @dataclass(frozen=True)
@@ -52,94 +85,175 @@ class Screen:
 
     Attributes
     ----------
-    candidates : Enumeration
-    rules : tuple of str
-        One of :data:`RULE_SETS`.
-    elements : ElementRules
-        What the rules know of the elements.
-    known : KnownCompositions or None
-        Compositions to leave out.
-    encode : callable
-        Maps numbers and amounts (n, arity) to inputs (n, n_inputs).
-    predictor : Predictor
+    candidates : Family
+    rules : Rules
+    models : mapping of str to Model
+        By the property that they predict.
+    aims : Aims
     top : int
         Candidates to keep.
-    descending : bool
-        Whether large predictions are best.
+    known : KnownCompositions, optional
+        Known compositions, dropped unless `keep_known`, else flagged.
+    keep_known : bool
+    stability : Stability, optional
+        Holds one of the properties, a formation energy, against the hulls of known phases.
+    most_per_system : int, optional
+        Candidates of one chemical system to keep at most.
+    most_percentile : float, optional
+        Candidates further from the training data are dropped.
+    device : torch.device
     """
 
-    candidates: Enumeration
-    rules: tuple[str, ...]
-    elements: ElementRules
-    known: KnownCompositions | None
-    encode: Encode
-    predictor: Predictor
+    candidates: Family
+    rules: Rules
+    models: Mapping[str, Model]
+    aims: Aims
     top: int
-    descending: bool = False
+    known: KnownCompositions | None = None
+    keep_known: bool = False
+    stability: Stability | None = None
+    most_per_system: int | None = None
+    most_percentile: float | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def ranking(self) -> TopK:
+        """An empty ranking."""
+        return TopK(self.top, self.most_per_system)
 
     def run(
         self, start: int, stop: int, report: Callable[[int, int], None] | None = None
-    ) -> tuple[TopK, Funnel]:
+    ) -> tuple[TopK, Counter[str]]:
         """Screen candidates ``start`` to ``stop - 1``.
 
         Parameters
         ----------
         start, stop : int
-            Range of candidate indices.
+            Range of candidate indices. Hulls that hold the other candidates' predictions, and a
+            limit per chemical system, want it to hold whole chemical systems.
         report : callable, optional
             Called with the numbers of candidates done and predicted so far.
 
         Returns
         -------
         best : TopK
-            With the columns ``numbers``, ``amounts`` and ``oxidation_states``, (n, arity) each.
-        funnel : Funnel
+        funnel : Counter
+            How many candidates were left after each step, in order.
         """
-        best, funnel = TopK(self.top, self.descending), Funnel()
-        for index, numbers, amounts, states in self._batches(start, stop, funnel, report):
-            values = self.predictor(self.encode(numbers, amounts)).cpu().numpy()
-            funnel.predicted += len(values)
-            best.push(values, index, numbers=numbers, amounts=amounts, oxidation_states=states)
-        funnel.not_finite = best.n_nan
+        best, funnel = self.ranking(), Counter[str]()
+        for batch, done in self._batches(start, stop, funnel):
+            if len(batch.index):
+                self._judge(batch, best, funnel)
+            if report is not None:
+                report(done, funnel["predicted"])
         return best, funnel
 
-    def _batches(
-        self, start: int, stop: int, funnel: Funnel, report: Callable[[int, int], None] | None
-    ) -> Iterator[tuple[np.ndarray, ...]]:
+    # the filters -------------------------------------------------------------------------
+
+    def _batches(self, start: int, stop: int, funnel: Counter[str]) -> Iterator[tuple[Batch, int]]:
         """Survivors of the filters, gathered so that the network sees full batches."""
-        waiting: list[tuple[np.ndarray, ...]] = []
-        count = 0
-        for first in range(start, stop, CHUNK):
-            last = min(first + CHUNK, stop)
-            survivors = self._survivors(first, last, funnel)
-            waiting.append(survivors)
-            count += len(survivors[0])
-            if count >= BATCH or last == stop:
-                columns = [np.concatenate(column) for column in zip(*waiting, strict=True)]
-                for i in range(0, count, BATCH):
-                    yield tuple(column[i : i + BATCH] for column in columns)
-                waiting, count = [], 0
-            if report is not None:
-                report(last - start, funnel.predicted)
+        waiting: list[Batch] = []
+        first = start
+        while first < stop:
+            last = min(whole_systems(self.candidates, first + CHUNK), stop)
+            waiting.append(self._survivors(first, last, funnel))
+            if sum(len(part.index) for part in waiting) >= BATCH or last == stop:
+                columns = zip(*waiting, strict=True)
+                yield Batch(*(np.concatenate(column) for column in columns)), last - start
+                waiting = []
+            first = last
 
-    def _survivors(self, first: int, last: int, funnel: Funnel) -> tuple[np.ndarray, ...]:
-        """Index, numbers, amounts and oxidation states of candidates that pass the filters."""
+    def _survivors(self, first: int, last: int, funnel: Counter[str]) -> Batch:
+        """Candidates that pass the rules and are new."""
         numbers, amounts = self.candidates.take(first, last)
-        states = np.zeros(numbers.shape, np.int8)
-        rows: tuple[np.ndarray, ...] = (np.arange(first, last), numbers, amounts, states)
-        funnel.generated += len(numbers)
-        if self.rules:
-            passes, states = neutral_assignments(
-                numbers, amounts, self.elements, "electronegativity" in self.rules
-            )
-            rows = _where(passes, (*rows[:3], states))
-        funnel.after_rules += len(rows[0])
+        funnel["generated"] += len(numbers)
+        verdicts = self.rules.apply(numbers, amounts)
+        for name, count in verdicts.counts.items():
+            funnel[f"after_{name}"] += count
+        known = np.zeros(len(numbers), bool)
+        index = np.arange(first, last)
+        batch = Batch(index, numbers, amounts, verdicts.states, verdicts.branch, known)
+        batch = batch.where(verdicts.passes)
         if self.known is not None:
-            rows = _where(~self.known.contains(rows[1], rows[2]), rows)
-        funnel.after_known += len(rows[0])
-        return rows
+            known = self.known.contains(batch.numbers, batch.amounts)
+            funnel["known"] += int(known.sum())
+            batch = batch._replace(known=known)
+            if not self.keep_known:
+                batch = batch.where(~known)
+        funnel["after_known"] += len(batch.index)
+        return batch
+
+    # what is predicted -------------------------------------------------------------------
+
+    def _judge(self, batch: Batch, best: TopK, funnel: Counter[str]) -> None:
+        """Predict a batch and offer it to the ranking."""
+        numbers = self._tensor(batch.numbers)
+        amounts = self._tensor(batch.amounts)
+        shared: dict[Any, Any] = {}
+        values: dict[str, Estimate] = {}
+        percentile: Tensor | None = None
+        for name, model in self.models.items():
+            values[name], distance = model(numbers, amounts, shared)
+            if distance is not None:  # of several models, the one that knows least
+                percentile = distance if percentile is None else torch.maximum(percentile, distance)
+        funnel["predicted"] += len(batch.index)
+        hulls = None
+        if self.stability is not None:
+            hulls = self.stability.of(
+                batch.numbers, batch.amounts, batch.index, values[self.stability.energy]
+            )
+            values[HULL_DISTANCE.name] = hulls.above
+        costs = self.aims.costs(values)
+        score = costs.sum(1)
+        usable = torch.isfinite(score)
+        funnel["not_finite"] += len(score) - int(usable.sum())
+        if (allowed := self.aims.allowed(values)) is not None:
+            usable &= allowed
+        funnel["after_constraints"] += int(usable.sum())
+        if self.most_percentile is not None and percentile is not None:
+            usable &= percentile <= self.most_percentile
+        funnel["after_domain"] += int(usable.sum())
+        score = torch.where(usable, score, torch.nan).cpu().numpy()
+        rows = best.hopeful(score)
+        if not len(rows):
+            return
+        at = torch.from_numpy(rows).to(self.device)
+        columns = {COST + str(i): cost for i, cost in enumerate(costs.T)}
+        for name, value in values.items():
+            columns |= value.columns(name)
+        if percentile is not None:
+            columns[DOMAIN_PERCENTILE.name] = percentile
+        kept = {name: column[at].cpu().numpy() for name, column in columns.items()}
+        if hulls is not None:
+            kept |= hulls.columns(rows)
+            if hulls.above.below is not None:
+                chance = hulls.probability(self.stability.threshold)  # type: ignore[union-attr]
+                kept[P_STABLE.name] = chance[at].cpu().numpy()
+        batch = Batch(*(column[rows] for column in batch))
+        kept |= {
+            NUMBERS: batch.numbers,
+            AMOUNTS: batch.amounts,
+            STATES: batch.states,
+            RULE_BRANCH.name: batch.branch,
+            IS_KNOWN.name: batch.known,
+        }
+        if (price := self.rules.price(batch.numbers, batch.amounts)) is not None:
+            kept[PRICE.name] = price
+        if self.most_per_system is not None:
+            kept[GROUP] = system_keys(batch.numbers)
+        best.push(score[rows], batch.index, **kept)
+
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
 
-def _where(mask: np.ndarray, rows: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    keep = np.flatnonzero(mask)
-    return tuple(column[keep] for column in rows)
+def whole_systems(candidates: Family, stop: int) -> int:
+    """The first index from `stop` on at which another chemical system begins, or the end."""
+    total = len(candidates)
+    step = 256
+    while stop < total:
+        numbers, _ = candidates.take(stop - 1, min(stop + step, total))
+        other = (numbers[1:] != numbers[0]).any(1)
+        if other.any():
+            return stop + int(np.argmax(other))
+        stop += step
+    return total

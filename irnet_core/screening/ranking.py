@@ -1,4 +1,4 @@
-"""The best K of a stream of predictions, in memory of K rows and one chunk."""
+"""The best K of a stream of scores, in memory of K rows and one chunk."""
 
 from __future__ import annotations
 
@@ -8,54 +8,60 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irnet_core.errors import ScreenError
-from irnet_core.schema import CANDIDATE, PREDICTION, RANK
+from irnet_core.schema import CANDIDATE, RANK, SCORE
+
+GROUP = "group"  # column of the limit per group
 
 
 class TopK:
     """Keeps the K best candidates of all that are pushed.
 
-    The order is total: by value, and by smaller candidate index among equal values. What is kept
-    therefore depends on the rows alone, not on how they were cut into chunks or in which order
-    the chunks came, as long as no index is pushed twice. NaN is never kept.
+    The smallest scores are best. The order is total: by score, and by smaller candidate index among
+    equal scores. What is kept therefore depends on the rows alone, not on how they were cut into
+    chunks or in which order the chunks came, as long as no index is pushed twice. NaN is never
+    kept.
 
     Parameters
     ----------
     k : int
         Rows to keep, at least 1.
-    descending : bool
-        Whether large values are best; small ones are by default.
-
-    Attributes
-    ----------
-    n_seen, n_nan : int
-        Rows pushed so far, and those of them whose value was NaN.
+    most_per_group : int, optional
+        Rows of each group to keep at most, the best ones; groups are pushed as ``group``.
 
     Raises
     ------
     ScreenError
-        If `k` is below 1.
+        If `k` or `most_per_group` is below 1.
 
     Examples
     --------
     >>> best = TopK(2)
     >>> best.push(np.array([0.5, -1.0, 0.0]), np.array([0, 1, 2]))
     >>> best.push(np.array([np.nan, -1.0]), np.array([3, 4]))
-    >>> best.table()["candidate"].tolist(), best.n_nan
-    ([1, 4], 1)
+    >>> best.table()["candidate"].tolist()
+    [1, 4]
     """
 
-    def __init__(self, k: int, descending: bool = False) -> None:
+    def __init__(self, k: int, most_per_group: int | None = None) -> None:
         if k < 1:
             raise ScreenError(f"k is {k}; keep at least 1 candidate")
+        if most_per_group is not None and most_per_group < 1:
+            raise ScreenError(f"{most_per_group} per group keeps none; keep at least 1")
         self.k = k
-        self.descending = descending
-        self.n_seen = 0
-        self.n_nan = 0
-        # cost is the value, or its negative if large values are best: small cost is good
-        self._threshold = np.float64(np.inf)  # of k rows, none kept costs more
+        self.most_per_group = most_per_group
+        self._threshold = np.float64(np.inf)  # of k rows, none kept has a larger score
         self._parts: list[dict[str, NDArray[Any]]] = []
         self._n_rows = 0
         self._empty: dict[str, NDArray[Any]] | None = None  # names and types of the first chunk
+
+    def hopeful(self, scores: ArrayLike) -> NDArray[np.intp]:
+        """Rows of a chunk that are good enough to be kept, as things stand: push no others.
+
+        Parameters
+        ----------
+        scores : array_like of float, shape (n,)
+        """
+        return np.flatnonzero(np.asarray(scores, np.float64) <= self._threshold)  # never NaN
 
     def push(self, values: ArrayLike, index: ArrayLike, **columns: ArrayLike) -> None:
         """Offer a chunk of candidates.
@@ -65,11 +71,12 @@ class TopK:
         Parameters
         ----------
         values : array_like of float, shape (n,)
-            Predictions.
+            Scores.
         index : array_like of int, shape (n,)
             Candidate indices, each pushed once.
         **columns : array_like, shape (n, ...)
-            Further columns to keep beside them, the same ones in each push.
+            Further columns to keep beside them, the same ones in each push; ``group`` (integers)
+            among them if there is a limit per group.
 
         Raises
         ------
@@ -81,13 +88,10 @@ class TopK:
         chunk |= {name: np.asarray(column) for name, column in columns.items()}
         self._check(value, chunk)
         chunk[CANDIDATE.name] = chunk[CANDIDATE.name].astype(np.int64, copy=False)
-        self.n_seen += len(value)
-        self.n_nan += int(np.isnan(value).sum())
-        cost = -value if self.descending else value
-        good = np.flatnonzero(cost <= self._threshold)  # never NaN
+        good = self.hopeful(value)
         if len(good) == 0:
             return
-        self._parts.append({PREDICTION.name: cost[good]} | _rows(chunk, good))
+        self._parts.append({SCORE.name: value[good]} | _rows(chunk, good))
         self._n_rows += len(good)
         if self._n_rows > 2 * self.k:
             self._compact()
@@ -100,17 +104,15 @@ class TopK:
         ScreenError
             If the other ranking keeps other rows, or other columns.
         """
-        if (self.k, self.descending) != (other.k, other.descending):
+        if (self.k, self.most_per_group) != (other.k, other.most_per_group):
             raise ScreenError(
-                f"rankings of {self.k} and {other.k} rows, descending {self.descending} and"
-                f" {other.descending}, cannot be merged; make them alike"
+                f"rankings of {self.k} and {other.k} rows, {self.most_per_group} and"
+                f" {other.most_per_group} per group, cannot be merged; make them alike"
             )
-        n_seen, n_nan = self.n_seen + other.n_seen, self.n_nan + other.n_nan
         if other._empty is not None:
             rows = other.table()
             del rows[RANK.name]
-            self.push(rows.pop(PREDICTION.name), rows.pop(CANDIDATE.name), **rows)
-        self.n_seen, self.n_nan = n_seen, n_nan
+            self.push(rows.pop(SCORE.name), rows.pop(CANDIDATE.name), **rows)
 
     def table(self) -> dict[str, NDArray[Any]]:
         """The kept rows, best first.
@@ -118,21 +120,18 @@ class TopK:
         Returns
         -------
         dict of str to numpy.ndarray
-            Columns ``rank`` (from 1), ``candidate``, ``prediction`` and those pushed, each of
-            at most K rows.
+            Columns ``rank`` (from 1), ``candidate``, ``score`` and those pushed, each of at most K
+            rows.
         """
         self._compact()
         empty = self._empty or {CANDIDATE.name: np.empty(0, np.int64)}
-        kept = self._parts[0] if self._parts else {PREDICTION.name: np.empty(0), **empty}
-        cost = kept[PREDICTION.name]
-        order = np.lexsort((kept[CANDIDATE.name], cost))
+        kept = self._parts[0] if self._parts else {SCORE.name: np.empty(0), **empty}
+        order = np.lexsort((kept[CANDIDATE.name], kept[SCORE.name]))
         rows = _rows(kept, order)
-        rank = np.arange(1, len(order) + 1, dtype=np.int64)
-        value = rows.pop(PREDICTION.name)
         return {
-            RANK.name: rank,
+            RANK.name: np.arange(1, len(order) + 1, dtype=np.int64),
             CANDIDATE.name: rows.pop(CANDIDATE.name),
-            PREDICTION.name: -value if self.descending else value,
+            SCORE.name: rows.pop(SCORE.name),
             **rows,
         }
 
@@ -144,8 +143,10 @@ class TopK:
                 raise ScreenError(
                     f"column {name!r} of shape {column.shape} should have {len(value)} rows"
                 )
-        if reserved := {RANK.name, PREDICTION.name} & chunk.keys():
+        if reserved := {RANK.name, SCORE.name} & chunk.keys():
             raise ScreenError(f"columns {sorted(reserved)} are made here; rename them")
+        if self.most_per_group is not None and GROUP not in chunk:
+            raise ScreenError(f"a limit per group needs the column {GROUP!r}")
         if self._empty is None:
             self._empty = {name: column[:0].copy() for name, column in chunk.items()}
         elif self._empty.keys() != chunk.keys():
@@ -160,13 +161,24 @@ class TopK:
         rows = {
             name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]
         }
-        if self._n_rows > self.k:
-            best = _best(rows[PREDICTION.name], rows[CANDIDATE.name], self.k)
+        if self.most_per_group is not None:
+            rows = _rows(rows, _best_of_groups(rows, self.most_per_group))
+        if len(rows[SCORE.name]) > self.k:
+            best = _best(rows[SCORE.name], rows[CANDIDATE.name], self.k)
             rows = _rows(rows, best)
         self._parts = [rows]
-        self._n_rows = len(rows[PREDICTION.name])
+        self._n_rows = len(rows[SCORE.name])
         if self._n_rows == self.k:
-            self._threshold = rows[PREDICTION.name].max()
+            self._threshold = rows[SCORE.name].max()
+
+
+def _best_of_groups(rows: dict[str, NDArray[Any]], most: int) -> NDArray[np.intp]:
+    """Rows that are among the best of their group, in no order."""
+    order = np.lexsort((rows[CANDIDATE.name], rows[SCORE.name], rows[GROUP]))
+    group = rows[GROUP][order]
+    begins = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+    place = np.arange(len(order)) - np.repeat(begins, np.diff([*begins, len(order)]))
+    return order[place < most]
 
 
 def _best(cost: NDArray[np.float64], index: NDArray[np.integer], k: int) -> NDArray[np.intp]:

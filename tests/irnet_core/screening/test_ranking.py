@@ -18,44 +18,64 @@ values = st.lists(
 )
 
 
-def full_sort(value: np.ndarray, index: np.ndarray, k: int, descending: bool) -> list[int]:
+def full_sort(
+    value: np.ndarray, index: np.ndarray, k: int, most: int | None, group: np.ndarray
+) -> list[int]:
+    found: list[int] = []
     rows = np.flatnonzero(~np.isnan(value))
-    cost = -value[rows] if descending else value[rows]
-    return index[rows[np.lexsort((index[rows], cost))][:k]].tolist()
+    for row in rows[np.lexsort((index[rows], value[rows]))]:
+        same = sum(group[index == i][0] == group[row] for i in found)
+        if most is None or same < most:
+            found.append(int(index[row]))
+    return found[:k]
 
 
 @settings(deadline=None)
-@given(values, st.integers(1, 20), st.booleans(), st.data())
+@given(values, st.integers(1, 20), st.none() | st.integers(1, 4), st.data())
 def test_ranking_is_that_of_a_full_sort_for_any_chunks_and_order(
-    values: list[float], k: int, descending: bool, data: st.DataObject
+    values: list[float], k: int, most: int | None, data: st.DataObject
 ) -> None:
     value, index = np.array(values, float), np.arange(len(values)) * 7 + 3
+    group = np.array(data.draw(st.lists(st.integers(0, 3), min_size=60)), int)[: len(values)]
     order = np.array(data.draw(st.permutations(range(len(values)))), np.intp)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=6)))
-    best = TopK(k, descending)
+    best = TopK(k, most)
     for rows in np.split(order, cuts):
-        best.push(value[rows], index[rows], twice=2 * index[rows])
+        best.push(value[rows], index[rows], twice=2 * index[rows], group=group[rows])
     table = best.table()
-    assert table["candidate"].tolist() == full_sort(value, index, k, descending)
+    assert table["candidate"].tolist() == full_sort(value, index, k, most, group)
     assert table["rank"].tolist() == list(range(1, len(table["rank"]) + 1))
-    np.testing.assert_array_equal(table["prediction"], value[(table["candidate"] - 3) // 7])
+    np.testing.assert_array_equal(table["score"], value[(table["candidate"] - 3) // 7])
     np.testing.assert_array_equal(table["twice"], 2 * table["candidate"])
-    assert (best.n_seen, best.n_nan) == (len(values), int(np.isnan(value).sum()))
 
 
 @settings(deadline=None)
-@given(values, st.integers(1, 8), st.booleans(), st.integers(0, 60))
-def test_merged_rankings_equal_one(values: list[float], k: int, descending: bool, cut: int) -> None:
+@given(values, st.integers(1, 8), st.none() | st.integers(1, 3), st.integers(0, 60))
+def test_merged_rankings_of_whole_groups_equal_one(
+    values: list[float], k: int, most: int | None, cut: int
+) -> None:
     value, index = np.array(values, float), np.arange(len(values))
-    whole, left, right = (TopK(k, descending) for _ in range(3))
-    whole.push(value, index)
-    left.push(value[:cut], index[:cut])
-    right.push(value[cut:], index[cut:])
+    group = np.where(index < cut, 0, 10) + index % 3
+    whole, left, right = (TopK(k, most) for _ in range(3))
+    whole.push(value, index, group=group)
+    left.push(value[:cut], index[:cut], group=group[:cut])
+    right.push(value[cut:], index[cut:], group=group[cut:])
     right.merge(left)
-    right.merge(TopK(k, descending))
+    right.merge(TopK(k, most))
     for name, column in whole.table().items():
         np.testing.assert_array_equal(right.table()[name], column)
-    assert (right.n_seen, right.n_nan) == (whole.n_seen, whole.n_nan)
+
+
+@given(values, st.integers(1, 20))
+def test_rows_without_hope_can_be_left_out(values: list[float], k: int) -> None:
+    value, index = np.array(values, float), np.arange(len(values))
+    every, some = TopK(k), TopK(k)
+    for start in range(0, len(value), 7):
+        rows = index[start : start + 7]
+        every.push(value[rows], rows)
+        hope = rows[some.hopeful(value[rows])]
+        some.push(value[hope], hope)
+    np.testing.assert_array_equal(every.table()["candidate"], some.table()["candidate"])
 
 
 def test_long_streams_keep_little() -> None:
@@ -65,9 +85,7 @@ def test_long_streams_keep_little() -> None:
     for start in range(0, len(value), chunk):
         best.push(value[start : start + chunk], np.arange(start, start + chunk))
         assert sum(len(part["candidate"]) for part in best._parts) <= 2 * k + chunk
-    assert best.table()["candidate"].tolist() == full_sort(
-        value, np.arange(len(value)), k, descending=False
-    )
+    assert best.table()["candidate"].tolist() == list(range(len(value) - 1, len(value) - 1 - k, -1))
 
 
 def test_equal_predictions_go_to_the_smallest_indices() -> None:
@@ -90,7 +108,7 @@ def test_columns_may_be_tables_and_are_copied() -> None:
 def test_empty_rankings_have_typed_columns() -> None:
     best = TopK(5)
     assert {name: len(column) for name, column in best.table().items()} == {
-        "rank": 0, "candidate": 0, "prediction": 0
+        "rank": 0, "candidate": 0, "score": 0
     }  # fmt: skip
     best.push(np.array([np.nan]), np.array([0]), numbers=np.array([[3, 8]], np.uint8))
     assert best.table()["numbers"].shape == (0, 2)
@@ -108,7 +126,11 @@ def test_pushes_that_do_not_agree_are_refused() -> None:
     with pytest.raises(ScreenError, match="should have 3 rows"):
         best.push(value, index, a=index[:2])
     with pytest.raises(ScreenError, match="rank"):
-        best.push(value, index, rank=index)
+        best.push(value, index, a=index, rank=index)
+    with pytest.raises(ScreenError, match="per group"):
+        TopK(2, 0)
+    with pytest.raises(ScreenError, match="group"):
+        TopK(2, 1).push(value, index)
     with pytest.raises(ScreenError, match="vectors"):
         best.push(value, value, a=index)
     with pytest.raises(ScreenError, match="cannot be merged"):

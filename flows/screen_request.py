@@ -1,0 +1,315 @@
+"""What a screen is asked for, and what becomes of it once everything has been looked up.
+
+A request holds names as the user gave them. A plan holds ids, has been checked, and is all that a
+Dask worker needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any
+
+from flows.limits import Limits, limits_of
+from flows.models import open_model
+from flows.snapshot import open_snapshot, snapshot_of, source_of
+from infra.artifact import DATA, Artifact
+from infra.duck import schema_of
+from infra.hulls import KnownPhases
+from infra.store import Store
+from irnet_core.bundle import Bundle, Card
+from irnet_core.errors import ScreenError, StoreError
+from irnet_core.schema import HULL_DISTANCE
+from irnet_core.screening.objectives import Aims, aims
+
+NONE = "none"
+_EV_ATOM = "eV/atom"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Parameters of the flow ``screen``, which documents them."""
+
+    model: str | list[str] = "default"
+    family: str = "ternaries"
+    elements: list[str] | None = None
+    exclude: list[str] | None = None
+    contains: list[str] | None = None
+    max_atoms: int = 10
+    base: str | None = None
+    rules: str = "strict"
+    states: str = "common"
+    max_price: float | None = None
+    min_abundance: float | None = None
+    no_toxic: bool = False
+    snapshot: str | None = None
+    known: list[str] | None = None
+    keep_known: bool = False
+    hull: bool | None = None
+    self_consistent: bool = False
+    stable_below: float = 0.0
+    objectives: list[str] | None = None
+    constraints: list[str] | None = None
+    risk: str = "mean"
+    descending: bool = False
+    most_per_system: int | None = None
+    spread: float | None = None
+    most_percentile: float | None = None
+    top: int = 10_000
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class HullPlan:
+    """Which hulls candidates are held against.
+
+    Attributes
+    ----------
+    snapshot : str
+        Id of the snapshot whose rows are the known phases.
+    phases : KnownPhases
+    energy : str
+        The predicted property that is the formation energy.
+    self_consistent : bool
+        Whether the candidates' own predictions are part of the hulls.
+    stable_below : float
+        Energy above the hull in eV/atom that counts as stable.
+    """
+
+    snapshot: str
+    phases: KnownPhases
+    energy: str
+    self_consistent: bool
+    stable_below: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A screen that can be run: by the engine's words, with ids instead of names.
+
+    Attributes
+    ----------
+    store : str
+        Root of the store.
+    models : tuple of (str, str)
+        Each property that is predicted and its model: an id, or the folder of a bundle.
+    limits : Limits
+    aims : Aims
+    known : tuple of str
+        Ids of snapshots whose compositions are known.
+    """
+
+    store: str
+    models: tuple[tuple[str, str], ...]
+    limits: Limits
+    aims: Aims
+    known: tuple[str, ...]
+    keep_known: bool
+    hull: HullPlan | None
+    most_per_system: int | None
+    spread: float | None
+    most_percentile: float | None
+    top: int
+
+    @property
+    def pool(self) -> int:
+        """Candidates kept until the ranking is whole: a spread chooses among more."""
+        return self.top if self.spread is None else 10 * self.top
+
+    def parameters(self) -> dict[str, Any]:
+        """For people and for the request digest."""
+        hull = None if self.hull is None else asdict(self.hull) | {"energies": "eV/atom"}
+        return {
+            **self.limits.parameters(),
+            **self.aims.describe(),
+            "keep_known": self.keep_known,
+            "hull": hull,
+            "most_per_system": self.most_per_system,
+            "spread": self.spread,
+            "most_percentile": self.most_percentile,
+            "top": self.top,
+        }
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A plan with what the publishing needs to know of its models.
+
+    Attributes
+    ----------
+    cards : dict of str to Card
+        By property.
+    inputs : dict of str to str
+        Ids of what the screen is made from, by role.
+    """
+
+    plan: Plan
+    cards: dict[str, Card]
+    inputs: dict[str, str]
+
+
+def look_up(request: Request, store: Store) -> Looked:
+    """Find and check everything that a request names.
+
+    Raises
+    ------
+    IRNetError
+        In a sentence that names what cannot be found, used, or combined.
+    """
+    names = [request.model] if isinstance(request.model, str) else list(request.model)
+    bundles: dict[str, Bundle] = {}
+    ids: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    for name in names:
+        bundle, identity = open_model(name, store)
+        target = bundle.card.target
+        if target in bundles:
+            raise ScreenError(f"two models predict {target}: name one of them")
+        bundles[target], ids[target] = bundle, identity
+        folders[target] = identity if _in_store(store, identity) else name
+    base = _snapshot(request, bundles, store)
+    known = _known(request, base, store)
+    hull = _hull(request, base, bundles)
+    limits = limits_of(request, base, _base(request, store))
+    wanted = _aims(request, list(bundles), hull)
+    calibrated = {name: bundle.card.calibration is not None for name, bundle in bundles.items()}
+    if hull is not None:
+        calibrated[HULL_DISTANCE.name] = calibrated[hull.energy]
+    wanted.check(calibrated)
+    for what, value in (("--most-per-system", request.most_per_system), ("--top", request.top)):
+        if value is not None and value < 1:
+            raise ScreenError(f"{what} is {value}: keep at least 1 candidate")
+    if request.spread is not None and not 0 < request.spread <= 2:
+        raise ScreenError(
+            f"--spread is {request.spread:g}: element fractions differ by 0 to 2, give a number "
+            "between"
+        )
+    if request.most_percentile is not None:
+        if not 0 < request.most_percentile <= 100:
+            raise ScreenError(f"--max-domain is {request.most_percentile:g}: give a percentile")
+        if all(bundle.card.domain is None for bundle in bundles.values()):
+            raise ScreenError(
+                "no model has statistics of its domain: train one anew, or leave out --max-domain"
+            )
+    plan = Plan(
+        store=store.root,
+        models=tuple(folders.items()),
+        limits=limits,
+        aims=wanted,
+        known=tuple(artifact.id for artifact in known),
+        keep_known=request.keep_known,
+        hull=hull,
+        most_per_system=request.most_per_system,
+        spread=request.spread,
+        most_percentile=request.most_percentile,
+        top=request.top,
+    )
+    inputs = {f"model {name}": id_ for name, id_ in ids.items()}
+    inputs |= {f"known {i}": id_ for i, id_ in enumerate(plan.known)}
+    if hull is not None:
+        inputs["hull"] = hull.snapshot
+    if limits.base is not None:
+        inputs["base"] = limits.base
+    return Looked(plan, {name: bundle.card for name, bundle in bundles.items()}, inputs)
+
+
+def _in_store(store: Store, identity: str) -> bool:
+    return store.folder.child("models", identity).has("card.json")
+
+
+def _snapshot(request: Request, bundles: dict[str, Bundle], store: Store) -> Artifact | None:
+    """The snapshot of known phases: the one asked for, else that of the first model's training."""
+    if request.snapshot == NONE:
+        return None
+    if request.snapshot is not None:
+        return store.open(snapshot_of(request.snapshot, "formula"), "snapshots")
+    card = next(iter(bundles.values())).card
+    if not (own := card.data.get("snapshot")):
+        return None
+    try:
+        return store.open(own, "snapshots")
+    except StoreError as error:
+        raise StoreError(
+            f"snapshot {own}, which model {card.name!r} was trained on, is not in {store.root}: "
+            "name another one with --snapshot, or do without known phases: --snapshot none"
+        ) from error
+
+
+def _base(request: Request, store: Store) -> Artifact | None:
+    """The snapshot that candidates are made from, where they are."""
+    if request.base is None:
+        return None
+    return store.open(snapshot_of(request.base, "formula"), "snapshots")
+
+
+def _known(request: Request, base: Artifact | None, store: Store) -> list[Artifact]:
+    """Snapshots whose compositions are not new; by default that of the known phases."""
+    if request.known is None:
+        return [] if base is None else [base]
+    return [open_snapshot(ref, store) for ref in request.known if ref != NONE]
+
+
+def _hull(request: Request, base: Artifact | None, bundles: dict[str, Bundle]) -> HullPlan | None:
+    """Hulls, where the snapshot has the formation energies that a model predicts."""
+    if request.hull is False:
+        if request.self_consistent:
+            raise ScreenError("--self-consistent wants hulls and --no-hull none: drop one")
+        return None
+    must = request.hull or request.self_consistent
+    if base is None:
+        if must:
+            raise ScreenError("there is no snapshot to take hulls from: name one with --snapshot")
+        return None
+    columns = schema_of(base.folder, DATA)
+    energies = {
+        target: bundle.card
+        for target, bundle in bundles.items()
+        if bundle.card.unit == _EV_ATOM and (target in columns.names) and _is_formation(target)
+    }
+    if not energies:
+        if must:
+            raise ScreenError(
+                f"{source_of(base)} has no formation energy in eV/atom that one of the models "
+                f"({', '.join(bundles)}) predicts: hulls need both; name another snapshot or "
+                "model, or take --no-hull"
+            )
+        return None
+    energy, card = next(iter(energies.items()))
+    if not request.force and not _same_database(card, base):
+        raise ScreenError(
+            f"model {card.name!r} was trained on {card.data['source']}, and the hulls would be of "
+            f"{source_of(base)}: energies of different databases are not on one scale; name a "
+            "snapshot of the model's own, or insist with --force"
+        )
+    phases = KnownPhases(column=energy)
+    return HullPlan(base.id, phases, energy, request.self_consistent, request.stable_below)
+
+
+def _is_formation(target: str) -> bool:
+    """Whether a column's name says formation energy: total energies have another zero."""
+    return "formation" in target or target.startswith("delta_e")
+
+
+def _same_database(card: Card, snapshot: Artifact) -> bool:
+    if card.data.get("snapshot") == snapshot.id:
+        return True
+    trained, known = (
+        PurePath(label.removesuffix(", prepared")).name
+        for label in (str(card.data.get("source", "")), source_of(snapshot))
+    )
+    return trained == known
+
+
+def _aims(request: Request, targets: Sequence[str], hull: HullPlan | None) -> Aims:
+    """What to look for; by default stability, else small (or large) values of the first model."""
+    objectives = request.objectives
+    if objectives and request.descending:
+        raise ScreenError("--descending goes with no --objective: say 'maximise COLUMN' in it")
+    if not objectives:
+        column = targets[0] if hull is None or request.descending else HULL_DISTANCE.name
+        word = "maximise" if request.descending else "minimise"
+        objectives = [f"{word} {column}"]
+        if request.risk == "probability" and hull is not None:
+            objectives = [f"{column} <= {hull.stable_below:g}"]
+    return aims(objectives, request.constraints or (), request.risk)

@@ -1,0 +1,184 @@
+"""What a worker does with one range of candidates: screen it and leave its best in a file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from featurizers.blocks import BLOCKS, encode
+from featurizers.self_consistent import self_consistent_facets
+from flows.limits import compositions_of
+from flows.models import open_model
+from flows.screen_request import HullPlan, Plan
+from infra.folder import Folder
+from infra.hulls import snapshot_facets
+from infra.settings import settings
+from infra.store import Store
+from irnet_core.bundle import Bundle
+from irnet_core.device import pick_device
+from irnet_core.inference import Predictor
+from irnet_core.schema import CANDIDATE, RANK, SCORE
+from irnet_core.screening.candidates import Family
+from irnet_core.screening.engine import CHUNK, Predicted, Screen
+from irnet_core.screening.estimates import Estimate
+from irnet_core.screening.hull import Hull
+from irnet_core.screening.known import KnownCompositions
+from irnet_core.screening.phases import Phases
+from irnet_core.screening.ranking import TopK
+from irnet_core.screening.stability import Stability
+
+FUNNEL = b"funnel"
+_FAR_ABOVE = 1e3  # eV/atom
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A range of candidates, whole chemical systems, and the file for the best of them."""
+
+    name: str
+    start: int
+    stop: int
+
+
+class CompositionModel:
+    """A trained model that sees compositions through the featurizers."""
+
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self.blocks = tuple(block["name"] for block in bundle.card.inputs)
+        bundle.check_inputs([BLOCKS[name].schema for name in self.blocks if name in BLOCKS])
+        self.predictor = Predictor(bundle, device)
+        self.on_cpu = device.type == "cpu"
+
+    def __call__(self, numbers: Any, amounts: Any, inputs: dict[Any, Any]) -> Predicted:
+        """Predict for tensors (n, k) of atomic numbers and amounts."""
+        if self.blocks not in inputs:
+            if self.on_cpu:  # numpy is faster there
+                numbers, amounts = numbers.numpy(), amounts.numpy()
+                x = torch.from_numpy(encode(numbers, amounts.astype(np.float64), self.blocks))
+            else:
+                x = encode(numbers, amounts.double(), self.blocks)
+            inputs[self.blocks] = x
+        found = self.predictor.predict(inputs[self.blocks])
+        below = None
+        if found.std is not None:
+            below = lambda threshold: self.predictor.probability_below(found, threshold)  # noqa: E731
+        estimate = Estimate(found.mean, found.std, found.lower_90, found.upper_90, below)
+        return Predicted(estimate, found.domain_percentile)
+
+
+def run_shard(
+    shard: Shard,
+    plan: Plan,
+    staging: str,
+    report: Callable[[int, int], None] | None = None,
+) -> Counter[str]:
+    """Screen a shard and write its best candidates; returns its funnel."""
+    screen = prepared(plan)
+    if plan.hull is not None:
+        stability = _stability(plan, plan.hull, shard, screen)
+        screen = replace(screen, stability=stability)
+    best, funnel = screen.run(shard.start, shard.stop, report)
+    Folder(staging).write_table(shard.name, shard_table(best, funnel))
+    return funnel
+
+
+@lru_cache(maxsize=1)
+def prepared(plan: Plan) -> Screen:
+    """The screen of a plan, without hulls; a worker keeps it for the next shard."""
+    store = Store(plan.store)
+    device = pick_device(settings().device)
+    models = {
+        target: CompositionModel(open_model(ref, store)[0], device) for target, ref in plan.models
+    }
+    known = [compositions_of(store.open(id_, "snapshots")) for id_ in plan.known]
+    return Screen(
+        candidates=plan.limits.candidates(store),
+        rules=plan.limits.chosen_rules(),
+        models=models,
+        aims=plan.aims,
+        top=plan.pool,
+        known=KnownCompositions(*concatenated(known)) if known else None,
+        keep_known=plan.keep_known,
+        most_per_system=plan.most_per_system,
+        most_percentile=plan.most_percentile,
+        device=device,
+    )
+
+
+def _stability(plan: Plan, hull: HullPlan, shard: Shard, screen: Screen) -> Stability:
+    """Hulls for the chemical systems of a shard, which are read if they were built before."""
+    store = Store(plan.store)
+    snapshot = store.open(hull.snapshot, "snapshots")
+    if hull.self_consistent:
+        phases = _phases(plan.store, hull)
+
+        def hulls(
+            numbers: NDArray[np.uint8], amounts: NDArray[np.uint8], energies: NDArray[np.float64]
+        ) -> Hull:
+            # what has no finite energy is no phase: far above every hull it changes nothing
+            usable = np.where(np.isfinite(energies), energies, _FAR_ABOVE)
+            return Hull(self_consistent_facets(phases, numbers, amounts, usable), screen.device)
+
+    else:
+        systems = systems_of(screen.candidates, shard.start, shard.stop)
+        hull_of_shard = Hull(snapshot_facets(store, snapshot, systems, hull.phases), screen.device)
+
+        def hulls(
+            numbers: NDArray[np.uint8], amounts: NDArray[np.uint8], energies: NDArray[np.float64]
+        ) -> Hull:
+            return hull_of_shard
+
+    return Stability(hull.energy, hulls, hull.stable_below)
+
+
+@lru_cache(maxsize=1)
+def _phases(store: str, hull: HullPlan) -> Phases:
+    return hull.phases.read(Store(store).open(hull.snapshot, "snapshots"))
+
+
+def systems_of(candidates: Family, start: int, stop: int) -> NDArray[np.uint8]:
+    """Chemical systems (s, k) of a range of candidates, each once."""
+    found = []
+    for first in range(start, stop, CHUNK):
+        numbers, _ = candidates.take(first, min(first + CHUNK, stop))
+        changes = np.concatenate([[True], (numbers[1:] != numbers[:-1]).any(1)])
+        found.append(numbers[changes])
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def shard_table(best: TopK, funnel: Counter[str]) -> pa.Table:
+    """The kept rows of a shard, its funnel in the metadata."""
+    arrays = {
+        name: pa.array(values)
+        if values.ndim == 1
+        else pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        for name, values in best.table().items()
+        if name != RANK.name  # a shard's own ranks mean nothing once it is merged
+    }
+    return pa.table(arrays).replace_schema_metadata({FUNNEL: json.dumps(funnel)})
+
+
+def merge_shard(table: pa.Table, best: TopK, funnel: Counter[str]) -> None:
+    """Add the rows and the funnel of a shard's table to those of the screen."""
+    for step, count in json.loads(table.schema.metadata[FUNNEL]).items():
+        funnel[step] += count  # not update(): steps with 0 count too, in their order
+    if table.num_rows:  # else the columns beside the score are missing
+        columns = {name: _array(table.column(name)) for name in table.column_names}
+        best.push(columns.pop(SCORE.name), columns.pop(CANDIDATE.name), **columns)
+
+
+def _array(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Column of numbers (n,) or of lists of one length (n, length)."""
+    if not pa.types.is_fixed_size_list(column.type):
+        return column.to_numpy()
+    flat = column.combine_chunks().flatten().to_numpy()
+    return flat.reshape(-1, column.type.list_size)
