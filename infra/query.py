@@ -7,34 +7,89 @@ from typing import Any
 import duckdb
 
 from infra import duck
-from infra.artifact import DATA
+from infra.artifact import DATA, Artifact
+from infra.screen_files import FILES, RANKED
 from infra.store import Store
 from irnet_core.errors import StoreError
 
-RANKED = "ranked.parquet"
+__all__ = ["RANKED", "connect", "query", "scan_of", "select"]
+
+_FILES = {"screens": FILES, "snapshots": (DATA,)}
 
 
-def connect(store: Store) -> duckdb.DuckDBPyConnection:
+def scan_of(artifact: Artifact, *files: str) -> str:
+    """SQL for the rows of a screen or snapshot, in the order of its files.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    *files : str
+        By default all that hold its rows. Screens of earlier versions have ``ranked.parquet``
+        alone and are read alike.
+    """
+    there = [f for f in files or _FILES[artifact.manifest.kind] if f in artifact.manifest.files]
+    paths = [duck.file_name(artifact.path(file)) for file in there or _FILES["screens"][:1]]
+    return f"read_parquet([{', '.join(paths)}])"
+
+
+def connect(store: Store, screen: Artifact | None = None) -> duckdb.DuckDBPyConnection:
     """In-memory database with one view per table of the store.
 
-    ``ranked`` is the latest screen and ``snapshot`` the latest snapshot; every other one is there
-    as ``screen_ID`` and ``snapshot_ID``.
+    ``ranked`` is the latest screen, or the one that is given, and ``snapshot`` the latest
+    snapshot; every other one is there as ``screen_ID`` and ``snapshot_ID``.
     """
     connection = duckdb.connect()
     if not store.folder.local:
         connection.register_filesystem(store.folder.fs)
-    for kind, prefix, latest, file in (
-        ("screens", "screen", "ranked", RANKED),
-        ("snapshots", "snapshot", "snapshot", DATA),
+    for kind, prefix, latest in (
+        ("screens", "screen", "ranked"),
+        ("snapshots", "snapshot", "snapshot"),
     ):
         views = {f"{prefix}_{manifest.id}": manifest.id for manifest in store.list(kind)}
         latest_id = store.names(kind).get("latest")
+        if screen is not None and kind == "screens":
+            latest_id = screen.id
         if latest_id in views.values():  # else its folder was removed
             views[latest] = str(latest_id)
         for view, id_ in views.items():
-            path = duck.file_name(store.open(id_, kind).path(file))
-            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet({path})")
+            scan = scan_of(store.open(id_, kind))
+            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {scan}")
     return connection
+
+
+def select(
+    connection: duckdb.DuckDBPyConnection, sql: str, choice: str = ""
+) -> duckdb.DuckDBPyRelation:
+    """The relation of one SELECT.
+
+    Parameters
+    ----------
+    connection : duckdb.DuckDBPyConnection
+    sql : str
+    choice : str
+        What there is to choose from, for the message; by default the views.
+
+    Raises
+    ------
+    StoreError
+        If the statement cannot be run, or does anything but read.
+    """
+    try:
+        kinds = [statement.type for statement in connection.extract_statements(sql)]
+        if set(kinds) != {duckdb.StatementType.SELECT} or len(kinds) != 1:
+            raise StoreError("a query only reads: write one SELECT")
+        return connection.sql(sql)
+    except duckdb.Error as error:
+        raise failed(connection, error, choice) from error
+
+
+def failed(
+    connection: duckdb.DuckDBPyConnection, error: duckdb.Error, choice: str = ""
+) -> StoreError:
+    """What to tell of a statement that failed."""
+    views = [row[0] for row in connection.sql("SHOW TABLES").fetchall()]
+    there = choice or f"the views are {', '.join(views) or '(none yet, run a screen first)'}"
+    return StoreError(f"the query failed ({str(error).splitlines()[0]}): {there}")
 
 
 def query(store: Store, sql: str, most: int) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -58,15 +113,8 @@ def query(store: Store, sql: str, most: int) -> tuple[list[str], list[tuple[Any,
         If the statement cannot be run, or returns no table.
     """
     connection = connect(store)
+    relation = select(connection, sql)
     try:
-        kinds = {statement.type for statement in connection.extract_statements(sql)}
-        relation = connection.sql(sql) if kinds == {duckdb.StatementType.SELECT} else None
-        if relation is None:
-            raise StoreError("a query only reads: write one SELECT")
         return list(relation.columns), relation.limit(most).fetchall()
     except duckdb.Error as error:
-        views = [row[0] for row in connection.sql("SHOW TABLES").fetchall()]
-        raise StoreError(
-            f"the query failed ({str(error).splitlines()[0]}): the views are "
-            f"{', '.join(views) or '(none yet, run a screen first)'}"
-        ) from error
+        raise failed(connection, error) from error

@@ -143,6 +143,77 @@ OXIDATION_STATES = Column(
     "elementary charges",
     "oxidation states, in the order of the formula's elements, that make the formula neutral",
 )
+SCORE = Column("score", pa.float64(), "1", "single figure that the ranking is by")
+ELEMENTS = Column("elements", pa.list_(pa.string()), "", "symbols in alphabetical order")
+HULL_DISTANCE = Column(
+    "energy_above_hull",
+    pa.float64(),
+    "eV/atom",
+    "predicted formation energy above the convex hull of the known phases, negative below it",
+)
+P_STABLE = Column(
+    "p_stable", pa.float64(), "1", "probability that the energy above hull is below the threshold"
+)
+DECOMPOSITION = Column(
+    "decomposition",
+    pa.string(),
+    "",
+    "phases of the hull at this composition, each with its share of the atoms, the largest first",
+)
+RULE_BRANCH = Column(
+    "rule_branch", pa.string(), "", "which branch of the chemical rules the composition passed"
+)
+IS_KNOWN = Column("is_known", pa.bool_(), "1", "whether a snapshot holds the composition")
+DOMAIN_PERCENTILE = Column(
+    "domain_percentile",
+    pa.float64(),
+    "percent",
+    "share of the training rows that lie closer to the centre of what the model has learned from",
+)
+OUT_OF_DOMAIN = Column(
+    "out_of_domain", pa.bool_(), "1", "whether the model is asked beyond what it has learned from"
+)
+PARETO_FRONT = Column(
+    "pareto_front",
+    pa.int32(),
+    "1",
+    "1 if no candidate is better in every objective, 2 if only those of 1 are, and so on",
+)
+PRICE = Column("price_usd_kg", pa.float64(), "USD/kg", "price of the elements")
+
+RULE_BRANCHES = ("", "neutral", "mixed valence", "intermetallic")
+"""Texts of the column ``rule_branch`` by the code of the branch; 0 is none."""
+
+# a model's target, and what comes with it ----------------------------------------------------
+PROPERTY_PARTS = {
+    "": "value that the model predicts",
+    "_std": "standard deviation of the prediction, calibrated",
+    "_lower_90": "lower end of the calibrated 90 % interval",
+    "_upper_90": "upper end of the calibrated 90 % interval",
+}
+"""Endings of a predicted property's columns, and what they mean."""
+
+
+def property_columns(name: str, unit: str) -> tuple[Column, ...]:
+    """Columns of a predicted property: value, standard deviation and 90 % interval.
+
+    Parameters
+    ----------
+    name : str
+        The model's target column.
+    unit : str
+        Its unit.
+
+    Examples
+    --------
+    >>> [column.name for column in property_columns("band_gap_ev", "eV")]
+    ['band_gap_ev', 'band_gap_ev_std', 'band_gap_ev_lower_90', 'band_gap_ev_upper_90']
+    """
+    return tuple(
+        Column(name + part, pa.float64(), unit or "as given", f"{name}: {meaning}")
+        for part, meaning in PROPERTY_PARTS.items()
+    )
+
 
 # convex hulls ------------------------------------------------------------------------------
 ATOMIC_NUMBERS = Column(
