@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from featurizers.elements import SYMBOLS
@@ -14,6 +13,7 @@ from featurizers.formula import canonical_formulas
 from featurizers.fractions import element_fractions
 from flows.screen_request import Plan
 from infra.artifact import DATA
+from infra.ranked import product_texts
 from infra.store import Store
 from irnet_core.schema import (
     COMPOSITION,
@@ -79,24 +79,18 @@ def _decompositions(
     candidates: Family,
 ) -> pa.Array:
     """Products as text, such as ``0.667 Li2O + 0.333 Fe2O3``; shares are of the atoms."""
-    distinct, place = np.unique(codes, return_inverse=True)
-    names = pa.array(_names(distinct, known, candidates), pa.string())
-    parts = []
-    for slot, share in zip(place.reshape(codes.shape).T, shares.T, strict=True):
-        text = pc.cast(pc.round(pa.array(share.astype(np.float64)), 3), pa.string())
-        parts.append(pc.binary_join_element_wise(text, names.take(pa.array(slot)), " "))
-    return pc.binary_join_element_wise(*parts, " + ", null_handling="skip")
+    used = codes != NOTHING
+    distinct, which = np.unique(codes[used], return_inverse=True)
+    place = np.full(codes.shape, -1, np.int64)
+    place[used] = which
+    return product_texts(_names(distinct, known, candidates), place, shares)
 
 
-def _names(
-    codes: NDArray[np.int64], known: pa.ChunkedArray, candidates: Family
-) -> list[str | None]:
-    """Formulas of the codes of :mod:`irnet_core.screening.stability`; none of an empty slot."""
-    names: list[str | None] = []
+def _names(codes: NDArray[np.int64], known: pa.ChunkedArray, candidates: Family) -> list[str]:
+    """Formulas of the codes of :mod:`irnet_core.screening.stability`."""
+    names = []
     for code in codes.tolist():
-        if code == NOTHING:
-            names.append(None)
-        elif code < 0:
+        if code < 0:
             names.append(SYMBOLS[-code])
         elif code < CANDIDATE_CODE:
             names.append(known[code].as_py())

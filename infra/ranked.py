@@ -161,21 +161,29 @@ def decompositions(phases: Phases, products: ArrayLike, fractions: ArrayLike) ->
     pyarrow.StringArray, (n,)
         Null where there is no product.
     """
-    product, share = np.asarray(products), np.asarray(fractions, np.float64)
+    product = np.asarray(products)
     used = product >= 0
     distinct, which = np.unique(product[used], return_inverse=True)
-    spelled, _ = canonical_formulas(phases.numbers[distinct], phases.fractions[distinct])
-    shares = pa.array([f" {max(t, 1) / 1000:g} ".lstrip() for t in range(1001)])
-    place = np.zeros(product.shape, np.int64)
+    place = np.full(product.shape, -1, np.int64)
     place[used] = which
+    spelled, _ = canonical_formulas(phases.numbers[distinct], phases.fractions[distinct])
+    return product_texts(spelled, place, fractions)
+
+
+def product_texts(formulas: Sequence[str], products: ArrayLike, fractions: ArrayLike) -> pa.Array:
+    """Texts such as ``0.667 Li2O + 0.333 Fe2O3`` from formulas by their place, -1 for none."""
+    place, share = np.asarray(products, np.int64), np.asarray(fractions, np.float64)
+    used = place >= 0
+    spelled = pa.array(formulas, pa.string())
+    shares = pa.array([f" {max(t, 1) / 1000:g} ".lstrip() for t in range(1001)])
     thousandths = np.rint(np.where(used, share, 0.0) * 1000).astype(np.int64).clip(0, 1000)
     terms = [
         pc.binary_join_element_wise(
             shares.take(_indices(thousandths[:, slot], used[:, slot])),
-            pa.array(spelled, pa.string()).take(_indices(place[:, slot], used[:, slot])),
+            spelled.take(_indices(place[:, slot], used[:, slot])),
             "",
         )
-        for slot in range(product.shape[1])
+        for slot in range(place.shape[1])
     ]
     joined = pc.binary_join_element_wise(*terms, " + ", null_handling="skip")
     return pc.if_else(pa.array(used.any(1)), joined, pa.scalar(None, pa.string()))
