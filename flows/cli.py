@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
+from flows.cli_models import Model, predict, train
 from flows.cli_prepare import prepare
 from flows.cli_snapshot import app as snapshot_app
-from flows.output import err, made, one_sentence, out, rejected, say
+from flows.output import err, made, one_sentence, out, say
 from infra.settings import settings
 
 app = typer.Typer(
@@ -27,17 +28,6 @@ Results go into the store, `./data` or `$IRNET_STORE`. Every step finds what it 
 goes on where a killed run stopped. Try `irnet demo` first.""",
 )
 
-Model = Annotated[str, typer.Option(help="Name or id of a model, or the folder of a bundle.")]
-FormulaColumn = Annotated[str, typer.Option(help="Column that holds the formulas.")]
-Network = Annotated[
-    str,
-    typer.Option(help="irnet-N, srnet-N or plain-N with N of 10, 17, 24, 48; or a raw notation."),
-]
-Recipe = Annotated[str, typer.Option(help="modern, or paper for the published recipe.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's own number.")]
-Seed = Annotated[
-    int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order of rows and split.")
-]
 Top = Annotated[int, typer.Option(help="Candidates to keep.")]
 MaxAtoms = Annotated[int, typer.Option(help="Most atoms in a reduced formula.")]
 
@@ -109,63 +99,8 @@ def featurize(
         made("features", id_)
 
 
-@app.command()
-def train(
-    data: Annotated[str, typer.Option(help="CSV or Parquet table, or id or name of a snapshot.")],
-    target: Annotated[str, typer.Option(help="Column to learn.")],
-    split_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Column with train, val and test (never read); without it, a random tenth of the "
-            "compositions validates."
-        ),
-    ] = None,
-    formula_column: FormulaColumn = "formula",
-    network: Network = "irnet-17",
-    recipe: Recipe = "modern",
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    name: Annotated[str, typer.Option(help="Name under which the model is found.")] = "default",
-) -> None:
-    """Train a model: `irnet train --data table.csv --target band_gap_ev --name gaps`."""
-    from flows.stage import run
-    from flows.train import train as flow
-
-    with one_sentence():
-        id_ = run(
-            flow,
-            data=data,
-            target=target,
-            split_column=split_column,
-            formula_column=formula_column,
-            network=network,
-            recipe=recipe,
-            epochs=epochs,
-            seed=seed,
-            name=name,
-        )
-        made("models", id_)
-        _metrics(id_)
-
-
-@app.command()
-def predict(
-    model: Model,
-    input: Annotated[str, typer.Option(help="CSV or Parquet table with formulas.")],
-    output: Annotated[str, typer.Option(help="File to write, .csv or .parquet.")],
-    formula_column: FormulaColumn = "formula",
-) -> None:
-    """Add the column `prediction` to a table of formulas.
-
-    For example `irnet predict --model gaps --input table.csv --output predicted.csv`.
-    """
-    from flows.predict import predict as work
-
-    with one_sentence():
-        predicted, rejected = work(model, input, output, formula_column)
-    out.print(f"{predicted:,} rows predicted -> {output}", soft_wrap=True)
-    if rejected:
-        out.print(f"{rejected:,} rows have none, the column 'reason' says why")
+app.command()(train)
+app.command()(predict)
 
 
 @app.command()
@@ -312,24 +247,6 @@ def _command() -> str:
 
 def _symbols(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _metrics(id_: str) -> None:
-    """Say which rows a model could not learn from, and how well it learned the others."""
-    from flows.models import open_model
-    from infra.store import Store
-
-    store = Store(settings().store)
-    card = open_model(id_, store)[0].card
-    for kind, used in (("snapshots", "snapshot"), ("features", "features")):
-        rejected(store.open(card.data[used], kind))
-    found = card.metrics["validation"]
-    out.print(
-        f"validation: MAE {found['mae']:.4f}, RMSE {found['rmse']:.4f}, R2 {found['r2']:.4f} over "
-        f"{found['rows']:,} rows, unit {card.unit} (always the median: MAE "
-        f"{found['mae_of_median']:.4f}); best epoch {card.best_epoch} of {card.epochs}",
-        soft_wrap=True,
-    )
 
 
 def _ranked(id_: str, rows: int) -> None:

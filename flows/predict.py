@@ -22,9 +22,19 @@ from infra.store import Store
 from irnet_core.device import pick_device
 from irnet_core.errors import DataError
 from irnet_core.inference import Predictor
-from irnet_core.schema import FORMULA, PREDICTION, REASON
+from irnet_core.schema import (
+    DOMAIN_PERCENTILE,
+    FORMULA,
+    LOWER_90,
+    PREDICTION,
+    PREDICTION_STD,
+    REASON,
+    UPPER_90,
+)
 
 CHUNK = 65_536
+#: Columns of a :class:`irnet_core.inference.Prediction`, in its order.
+OUTPUTS = (PREDICTION, PREDICTION_STD, LOWER_90, UPPER_90, DOMAIN_PERCENTILE)
 
 
 def predict(model: str, source: str, output: str, formula_column: str) -> tuple[int, int]:
@@ -47,7 +57,12 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
     Raises
     ------
     DataError
-        If no formula can be used, or the table has a column ``prediction`` already.
+        If no formula can be used, or the table has a column ``prediction`` or another of
+        :data:`OUTPUTS` already.
+
+    Notes
+    -----
+    Columns that the model was not calibrated for are left out.
     """
     if Path(output).suffix not in (".csv", ".parquet"):
         raise DataError("name a file that ends in .csv or .parquet", source=output)
@@ -58,14 +73,14 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
     bundle.check_inputs([BLOCKS[name].schema for name in blocks if name in BLOCKS])
     # from CSV to CSV the user's own columns pass through letter by letter, 001 stays 001
     table = TableFile(source, formula_column, as_text=Path(output).suffix == ".csv").read()
-    for column in (PREDICTION, REASON):
+    for column in (*OUTPUTS, REASON):
         if column.name in (formula_column, *table.column_names):
             raise DataError(
                 "the output has a column of this name, rename it", source=source, column=column.name
             )
     use_threads(settings())
     predictor = Predictor(bundle, pick_device(settings().device))
-    values = np.full(table.num_rows, np.nan)
+    values: dict[str, np.ndarray] = {}
     reasons: dict[int, str] = {}
     with progress("predict", table.num_rows) as update:
         for start in range(0, table.num_rows, CHUNK):
@@ -75,7 +90,10 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
             reasons |= {start + row: reason for row, reason in bad.items()}
             good = np.setdiff1d(np.arange(len(formulas)), np.fromiter(bad, np.int64, len(bad)))
             inputs = encode(parsed.numbers[good], parsed.amounts[good], blocks)
-            values[start + good] = predictor(inputs).cpu().numpy()
+            for column, found in zip(OUTPUTS, predictor.predict(inputs), strict=True):
+                if found is not None:
+                    whole = values.setdefault(column.name, np.full(table.num_rows, np.nan))
+                    whole[start + good] = found.cpu().numpy()
             update(start + len(formulas), "")
     if len(reasons) == table.num_rows:
         first = min(reasons)
@@ -86,11 +104,16 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
             column=formula_column,
             row=first,
         )
-    field = PREDICTION.field().with_metadata(
-        {"unit": bundle.card.unit, "meaning": f"{bundle.card.target} as {bundle.card.name} has it"}
-    )
     mask = np.isin(np.arange(table.num_rows), list(reasons))
-    table = table.append_column(field, pa.array(values, mask=mask))
+    for column in OUTPUTS:
+        if column.name not in values:
+            continue
+        meaning = column.meaning
+        if column is PREDICTION:
+            meaning = f"{bundle.card.target} as {bundle.card.name} has it"
+        unit = column.unit if column is DOMAIN_PERCENTILE else bundle.card.unit
+        field = column.field().with_metadata({"unit": unit, "meaning": meaning})
+        table = table.append_column(field, pa.array(values[column.name], mask=mask))
     if reasons:
         texts = [reasons.get(row) for row in range(table.num_rows)]
         table = table.append_column(REASON.field(), pa.array(texts, REASON.type))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
+import torch
 from prefect import flow
 
 from featurizers.blocks import schemas
 from flows.dataset import check_columns, load
 from flows.featurize import featurize_stage
+from flows.models import open_model
 from flows.progress import progress, say
 from flows.snapshot import snapshot_of, source_of
 from flows.stage import stage
@@ -17,17 +20,20 @@ from infra.compute import use_threads
 from infra.manifest import code_version, request_digest, utc_now
 from infra.refs import user_name
 from infra.settings import settings
+from infra.staging import Staging
 from infra.store import Store
 from irnet_core import bundle
-from irnet_core.bundle import Bundle, Card
+from irnet_core.bundle import MAX_MEMBERS, WEIGHT_TYPES, Bundle, Card
+from irnet_core.checkpoint import Prefixed
 from irnet_core.device import has_native_bf16, pick_device
-from irnet_core.errors import NotationError
-from irnet_core.inference import Predictor
-from irnet_core.metrics import metrics
+from irnet_core.errors import ModelError, NotationError
+from irnet_core.judging import judged
 from irnet_core.networks import notation_of, parse_notation
 from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
-from irnet_core.training import Status, fit
+from irnet_core.training import Fitted, Start, Status, TrainingData, fit
+
+NETWORK = "irnet-17"
 
 
 def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> tuple[str, Recipe]:
@@ -54,6 +60,51 @@ def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> t
     return notation, chosen if epochs is None else chosen.with_epochs(epochs)
 
 
+def check_members(members: int, weights: str) -> None:
+    """Make sure, before any work, that an ensemble can be made.
+
+    Raises
+    ------
+    ModelError
+        Saying which of the choices cannot be used.
+    """
+    if not 0 < members <= MAX_MEMBERS:
+        raise ModelError(f"an ensemble has 1 to {MAX_MEMBERS} members, not {members}")
+    if weights not in WEIGHT_TYPES:
+        raise ModelError(f"weights {weights!r} are not known: choose {' or '.join(WEIGHT_TYPES)}")
+
+
+def check_parent(model: str, network: str | None, recipe: Recipe) -> tuple[Bundle, str, str]:
+    """Make sure that training can continue a model.
+
+    Returns
+    -------
+    parent : Bundle
+    identity : str
+    network : str
+        Notation of its networks, without the spread.
+
+    Raises
+    ------
+    ModelError, FeatureSchemaError
+        If the model is damaged, or has another network or other inputs than those asked for.
+    """
+    parent, identity = open_model(model, Store(settings().store))
+    parent.check_inputs(schemas(recipe.inputs))
+    names = [block["name"] for block in parent.card.inputs]
+    if names != list(recipe.inputs):
+        raise ModelError(
+            f"model {parent.card.name!r} was trained on {', '.join(names)}, recipe "
+            f"{recipe.name!r} trains on {', '.join(recipe.inputs)}: choose the model's own recipe"
+        )
+    hidden = parent.card.network.rpartition("-")[0]
+    if network is not None and notation_of(network).rpartition("-")[0] != hidden:
+        raise ModelError(
+            f"model {parent.card.name!r} has network {hidden}-1, not {network}: leave out --network"
+        )
+    return parent, identity, f"{hidden}-1"
+
+
 @stage("train")
 def train_stage(
     snapshot: str,
@@ -65,10 +116,19 @@ def train_stage(
     epochs: int | None,
     seed: int,
     name: str,
+    members: int = 1,
+    weights: str = "float32",
+    parent: str | None = None,
 ) -> str:
     """Publish a model trained on published features; returns its id."""
     store = Store(settings().store)
     notation, chosen = check_choices(network, recipe, epochs, name)
+    check_members(members, weights)
+    started_from, provenance = None, {}
+    if parent is not None:
+        started_from, identity, notation = check_parent(parent, network, chosen)
+        chosen = chosen.for_transfer()
+        provenance = {"model": identity, "target": started_from.card.target}
     device = pick_device(settings().device)
     source, table = store.open(snapshot, "snapshots"), store.open(features, "features")
     inputs = {"snapshot": source.id, "features": table.id}
@@ -78,6 +138,9 @@ def train_stage(
         "network": notation,
         "recipe": asdict(chosen),
         "seed": seed,
+        "members": members,
+        "weights": weights,
+        "parent": provenance,
     }
     request = request_digest("models", inputs, parameters)
     if found := store.find("models", request):
@@ -94,21 +157,13 @@ def train_stage(
         f"{device} in {fast}, {threads} threads"
     )
     with store.staging("models", request) as staging:
-        rows = len(data.train_y)
-        batch = chosen.batch(rows)
-        with progress("train", chosen.epochs(rows) * (rows // batch) * batch) as update:
-
-            def report(status: Status) -> None:
-                best = f"{status.best_mae:.4f} {dataset.unit}" if status.best_epoch else "-"
-                note = f"epoch {status.epoch}/{status.epochs}, best validation MAE {best}"
-                update(status.rows_done, note)
-
-            fitted = fit(
-                data, notation, chosen, seed=seed, device=device, folder=staging, report=report
-            )
+        fits = _fit_members(
+            data, notation, chosen, seed, members, device, staging, started_from, dataset.unit
+        )
+        first = fits[0]
         card = Card(
             name=name,
-            network=notation,
+            network=first.network.notation,
             target=target,
             unit=dataset.unit,
             inputs=[
@@ -117,8 +172,8 @@ def train_stage(
             ],
             recipe=asdict(chosen),
             seed=seed,
-            epochs=fitted.progress.epoch,
-            best_epoch=fitted.progress.best_epoch,
+            epochs=first.progress.epoch,
+            best_epoch=first.progress.best_epoch,
             data={
                 "source": source_of(source),
                 "snapshot": source.id,
@@ -129,13 +184,25 @@ def train_stage(
             },
             split=split.description,
             metrics={},
-            history=[asdict(evaluation) for evaluation in fitted.progress.history],
+            history=[asdict(evaluation) for evaluation in first.progress.history],
             versions=bundle.versions() | {"irnet-screening": code_version()},
             created=started,
+            members=[
+                {
+                    "seed": seed + i,
+                    "epochs": fitted.progress.epoch,
+                    "best_epoch": fitted.progress.best_epoch,
+                    "validation_mae": fitted.progress.best_mae,
+                }
+                for i, fitted in enumerate(fits)
+            ],
+            weights=weights,
+            parent=provenance,
         )
-        made = Bundle(card, fitted.network, fitted.inputs, fitted.target)
-        predicted = Predictor(made, device, chosen.precision)(data.validation_x).cpu().numpy()
-        card.metrics["validation"] = asdict(metrics(data.validation_y, predicted))
+        networks = tuple(fitted.network for fitted in fits)
+        made = Bundle(card, networks, first.inputs, first.target)
+        made = judged(made, data, device=device, precision=chosen.precision, seed=seed)
+        card = made.card
         files = bundle.pack(made)
         for file, content in files.items():
             staging.write_bytes(file, content)
@@ -154,17 +221,63 @@ def train_stage(
         ).id
 
 
+def _fit_members(
+    data: TrainingData,
+    notation: str,
+    recipe: Recipe,
+    seed: int,
+    members: int,
+    device: torch.device,
+    staging: Staging,
+    parent: Bundle | None,
+    unit: str,
+) -> list[Fitted]:
+    """Train the members one after the other, each from its own checkpoint in the staging folder."""
+    n = len(data.train_y)
+    rows = recipe.epochs(n) * (n // recipe.batch(n)) * recipe.batch(n)
+    fits: list[Fitted] = []
+    with progress("train", members * rows) as update:
+
+        def report(status: Status) -> None:
+            best = f"{status.best_mae:.4f} {unit}" if status.best_epoch else "-"
+            which = f"member {len(fits) + 1}/{members}, " if members > 1 else ""
+            note = f"{which}epoch {status.epoch}/{status.epochs}, best validation MAE {best}"
+            update(len(fits) * rows + status.rows_done, note)
+
+        for i in range(members):
+            start = None
+            if parent is not None:
+                start = Start(parent.networks[i % len(parent.networks)], parent.inputs)
+            fits.append(
+                fit(
+                    data,
+                    notation,
+                    recipe,
+                    seed=seed + i,
+                    device=device,
+                    folder=Prefixed(staging, f"member-{i}-") if members > 1 else staging,
+                    start=start,
+                    keep=members > 1,
+                    report=report,
+                )
+            )
+    return fits
+
+
 @flow(name="train")
 def train(
     data: str = "latest",
     target: str = "formation_energy_ev_atom",
     split_column: str | None = None,
     formula_column: str = "formula",
-    network: str = "irnet-17",
+    network: str | None = None,
     recipe: str = "modern",
     epochs: int | None = None,
     seed: int = 0,
     name: str = "default",
+    members: int = 1,
+    weights: str = "float32",
+    parent: str | None = None,
 ) -> str:
     """Train a model, taking the snapshot and computing the features first if need be.
 
@@ -179,23 +292,47 @@ def train(
         by ``seed``, validates.
     formula_column : str
         Column of the table that holds the formulas.
-    network, recipe : str
-        See :mod:`irnet_core.networks` and :mod:`irnet_core.recipes`.
+    network : str, optional
+        See :mod:`irnet_core.networks`; by default irnet-17, or that of ``parent``.
+    recipe : str
+        See :mod:`irnet_core.recipes`.
     epochs : int, optional
         Instead of the recipe's.
     seed : int
     name : str
         Name under which the model is found.
+    members : int
+        Networks of an ensemble, with seeds from ``seed`` on.
+    weights : {"float32", "bfloat16"}
+        Type the matrices are stored in.
+    parent : str, optional
+        Name, id or folder of a model to continue from.
 
     Returns
     -------
     str
         Id of the model.
     """
-    check_choices(network, recipe, epochs, name)
+    _, chosen = check_choices(network or NETWORK, recipe, epochs, name)
+    check_members(members, weights)
+    if parent is not None:
+        _, identity, network = check_parent(parent, network, chosen)
+        parent = parent if (Path(parent) / bundle.CARD).is_file() else identity
+    network = network or NETWORK
     check = partial(check_columns, target=target, split_column=split_column)
     snapshot = snapshot_of(data, formula_column, check)
     features = featurize_stage(snapshot, "composition")
     return train_stage(
-        snapshot, features, target, split_column, network, recipe, epochs, seed, name
+        snapshot,
+        features,
+        target,
+        split_column,
+        network,
+        recipe,
+        epochs,
+        seed,
+        name,
+        members,
+        weights,
+        parent,
     )

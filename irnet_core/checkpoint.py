@@ -26,6 +26,23 @@ class Folder(Protocol):
 
 
 @dataclass(frozen=True)
+class Prefixed:
+    """A folder within a folder: each name is written with a prefix."""
+
+    folder: Folder
+    prefix: str
+
+    def has(self, name: str) -> bool:  # noqa: D102
+        return self.folder.has(self.prefix + name)
+
+    def read_bytes(self, name: str) -> bytes:  # noqa: D102
+        return self.folder.read_bytes(self.prefix + name)
+
+    def write_bytes(self, name: str, data: bytes) -> object:  # noqa: D102
+        return self.folder.write_bytes(self.prefix + name, data)
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Validation error after some epochs, in the target's unit."""
 

@@ -1,8 +1,9 @@
-"""Predict with a trained model."""
+"""Predict with a trained model, with intervals and a place in its domain where it has them."""
 
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,11 +11,52 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from irnet_core.bundle import Bundle
-from irnet_core.device import pick_device
+from irnet_core.device import autocast, pick_device
 from irnet_core.errors import ModelError
 from irnet_core.networks import Layer, Network
 from irnet_core.scaling import Scaler
-from irnet_core.training import forward
+from irnet_core.training import EVALUATION_BATCH, LOG_SPREAD
+
+
+class Prediction(NamedTuple):
+    """What a model says of n rows: float64 tensors (n,) on its device, in the target's unit.
+
+    Attributes
+    ----------
+    mean : torch.Tensor
+    std : torch.Tensor or None
+        Half the interval that covers 68.27 % of validation rows, scaled to each row.
+    lower_90, upper_90 : torch.Tensor or None
+        Ends of the 90 % interval.
+    domain_percentile : torch.Tensor or None
+        Share of the training rows, in per cent, that lie closer to their centre.
+
+    What the model was not calibrated for is None.
+    """
+
+    mean: Tensor
+    std: Tensor | None
+    lower_90: Tensor | None
+    upper_90: Tensor | None
+    domain_percentile: Tensor | None
+
+
+class Raw(NamedTuple):
+    """Outputs of the networks, before any calibration.
+
+    Attributes
+    ----------
+    mean : torch.Tensor, float64, (n,)
+    spread : torch.Tensor, float64, (n,), or None
+        Standard deviation within and between the members; None for a single network that has no
+        spread.
+    hidden : torch.Tensor, float32, (n, n_hidden)
+        Penultimate layer of the first member.
+    """
+
+    mean: Tensor
+    spread: Tensor | None
+    hidden: Tensor
 
 
 class Predictor:
@@ -34,9 +76,11 @@ class Predictor:
         self.device = device or pick_device("cpu")
         self.card = bundle.card
         self.precision = precision
-        self.network = folded(bundle.network).to(self.device)
+        self.networks = [folded(network).to(self.device) for network in bundle.networks]
         self.inputs = _to(bundle.inputs, self.device)
         self.target = _to(bundle.target, self.device)
+        self.calibration = bundle.calibration
+        self.domain = None if bundle.domain is None else bundle.domain.to(self.device)
 
     def __call__(self, x: np.ndarray | Tensor) -> Tensor:
         """Predictions (n,) float64 on the device, in the target's unit, for inputs (n, n_inputs).
@@ -46,14 +90,95 @@ class Predictor:
         ModelError
             If the number of input columns is not the model's.
         """
-        x = torch.as_tensor(x, dtype=torch.float32).to(self.device)
-        if x.ndim != 2 or x.shape[1] != self.network.n_inputs:
+        return self.raw(x).mean
+
+    def predict(self, x: np.ndarray | Tensor) -> Prediction:
+        """Predictions with all that the model was calibrated for, in one pass of its networks.
+
+        Parameters
+        ----------
+        x : array_like, (n, n_inputs)
+
+        Raises
+        ------
+        ModelError
+            If the number of input columns is not the model's.
+        """
+        raw = self.raw(x)
+        std = lower = upper = percentile = None
+        if self.calibration is not None:
+            scale = self.calibration.scale(raw.mean, raw.spread)
+            std = scale * self.calibration.std_per_scale
+            lower, upper = self.calibration.interval(raw.mean, scale, 0.9)
+        if self.domain is not None:
+            percentile = self.domain.percentile(raw.hidden)
+        return Prediction(raw.mean, std, lower, upper, percentile)
+
+    def probability_below(self, mean: Tensor, std: Tensor, threshold: Tensor | float) -> Tensor:
+        """Probability (n,) that the truth lies below a threshold.
+
+        Parameters
+        ----------
+        mean, std : torch.Tensor, (n,)
+            Of a :class:`Prediction`, or a shifted mean with the same std.
+        threshold : torch.Tensor, (n,) or float
+            In the target's unit, e.g. the hull's formation energy.
+
+        Returns
+        -------
+        torch.Tensor, float64
+            From the scores of the validation rows, no normal distribution.
+
+        Raises
+        ------
+        ModelError
+            If the model's intervals were not calibrated.
+        """
+        if self.calibration is None:
             raise ModelError(
-                f"model {self.card.name!r} takes inputs of shape (n, {self.network.n_inputs}), "
+                f"model {self.card.name!r} has no calibrated intervals, so no probabilities: train "
+                "it anew, with enough validation rows"
+            )
+        return self.calibration.probability_below(mean, std, threshold)
+
+    def raw(self, x: np.ndarray | Tensor) -> Raw:
+        """Mean, spread and penultimate layer for inputs (n, n_inputs), in one pass."""
+        x = torch.as_tensor(x, dtype=torch.float32).to(self.device)
+        n_inputs = self.networks[0].n_inputs
+        if x.ndim != 2 or x.shape[1] != n_inputs:
+            raise ModelError(
+                f"model {self.card.name!r} takes inputs of shape (n, {n_inputs}), "
                 f"not {tuple(x.shape)}"
             )
-        scaled = forward(self.network, self.inputs.forward(x), self.precision)
-        return self.target.inverse(scaled)[:, 0].double()
+        outputs, hidden = self._outputs(self.inputs.forward(x))
+        means = self.target.inverse(outputs[:, :, 0]).double()  # (members, n)
+        variance = torch.zeros_like(means[0])
+        if len(means) > 1:
+            variance = means.var(0)
+        if outputs.shape[2] == 2:
+            # the variance of a Laplace distribution of this scale
+            log_spread = outputs[:, :, 1].double().clamp(*LOG_SPREAD)
+            scale = log_spread.exp() * self.target.scale.double()
+            variance = variance + (2 * scale**2).mean(0)
+        elif len(means) == 1:
+            return Raw(means[0], None, hidden)
+        return Raw(means.mean(0), variance.sqrt(), hidden)
+
+    def _outputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs (members, n, n_outputs), and the first member's features (n, n_hidden)."""
+        first = self.networks[0]
+        outputs = x.new_empty(len(self.networks), len(x), first.n_outputs)
+        hidden = x.new_empty(len(x), first.n_hidden)
+        size = EVALUATION_BATCH.get(self.device.type, 8192)
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            for start in range(0, len(x), size):
+                rows = slice(start, start + size)
+                for i, network in enumerate(self.networks):
+                    features = network.blocks(x[rows])
+                    outputs[i, rows] = network.output(features).float()
+                    if i == 0:
+                        hidden[rows] = features.float()
+        return outputs, hidden
 
 
 def folded(network: Network) -> Network:

@@ -9,7 +9,8 @@ The three families of Jha et al. (Sci Rep 11, 4244, 2021, doi 10.1038/s41598-021
 
 ``B`` is batch normalisation, ``A`` the activation (ReLU), ``R`` a shortcut. A layer is
 ``relu(norm(W x + b)) + shortcut(x)``: the shortcut joins *after* the activation, and where widths
-differ it is a biased linear map. The last number is a linear layer without activation.
+differ it is a biased linear map. The last number is a linear layer without activation; where it
+is 2, the second output is the logarithm of the first one's spread (:func:`with_spread`).
 """
 
 from __future__ import annotations
@@ -142,6 +143,18 @@ def parse_notation(notation: str) -> tuple[list[Stack], int]:
     return stacks, int(output)
 
 
+def with_spread(notation: str) -> str:
+    """Notation of a network whose one output is joined by the logarithm of its spread.
+
+    Examples
+    --------
+    >>> with_spread("64BARx2-1")
+    '64BARx2-2'
+    """
+    hidden, _, output = notation.rpartition("-")
+    return f"{hidden}-2" if output == "1" else notation
+
+
 def _shortcut(n_in: int, n_out: int) -> nn.Module:
     """Shortcut round a block: the identity, or a linear map where the widths differ."""
     return nn.Identity() if n_in == n_out else nn.Linear(n_in, n_out)
@@ -195,6 +208,8 @@ class Network(nn.Module):
     ----------
     notation : str
         The full notation, also for a network asked for by name.
+    n_hidden : int
+        Width of the penultimate layer, the output of ``blocks``.
 
     Examples
     --------
@@ -215,6 +230,7 @@ class Network(nn.Module):
             else:
                 blocks.extend(_layers(width, stack))
             width = stack.width
+        self.n_hidden = width
         self.blocks = nn.Sequential(*blocks)
         self.output = nn.Linear(width, self.n_outputs)
 

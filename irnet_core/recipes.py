@@ -45,6 +45,10 @@ class Recipe:
         Largest norm of the gradient; 0 is no limit.
     precision : {"auto", "fp32"}
         ``auto`` multiplies matrices in bfloat16 where the hardware does that natively.
+    spread : bool
+        Add an output for the spread of each prediction, see :mod:`irnet_core.training`.
+    transfer_rate : float
+        Share of the learning rate that remains where training continues another model.
     """
 
     name: str
@@ -65,6 +69,8 @@ class Recipe:
     averaging: float
     gradient_clip: float
     precision: Literal["auto", "fp32"]
+    spread: bool = False
+    transfer_rate: float = 0.3
 
     def epochs(self, n_rows: int) -> int:
         """Number of passes over ``n_rows`` training rows."""
@@ -82,6 +88,10 @@ class Recipe:
         if epochs < 1:
             raise TrainingError(f"training needs at least 1 epoch, not {epochs}")
         return replace(self, min_epochs=epochs, max_epochs=epochs)
+
+    def for_transfer(self) -> Recipe:
+        """The same recipe, at the lower learning rate that keeps what a network has learned."""
+        return replace(self, learning_rate=self.learning_rate * self.transfer_rate)
 
 
 RECIPES = {
@@ -126,6 +136,7 @@ RECIPES = {
         averaging=0.02,
         gradient_clip=1.0,
         precision="auto",
+        spread=True,
     ),
 }
 

@@ -131,6 +131,24 @@ SNAPSHOT = Column("snapshot", pa.string(), "", "id of the snapshot that the row 
 PREDICTION = Column(
     "prediction", pa.float64(), "unit of the model's target", "value the model predicts"
 )
+PREDICTION_STD = Column(
+    "prediction_std",
+    pa.float64(),
+    "unit of the model's target",
+    "half the interval that covers 68.27 % of validation rows alike",
+)
+LOWER_90 = Column(
+    "lower_90", pa.float64(), "unit of the model's target", "lower end of the 90 % interval"
+)
+UPPER_90 = Column(
+    "upper_90", pa.float64(), "unit of the model's target", "upper end of the 90 % interval"
+)
+DOMAIN_PERCENTILE = Column(
+    "domain_percentile",
+    pa.float64(),
+    "%",
+    "share of the training rows that lie closer to their centre, in the penultimate layer",
+)
 RANK = Column("rank", pa.int64(), "1", "place in the ranking, 1 is the best")
 CANDIDATE = Column("candidate", pa.int64(), "1", "index of the candidate in its enumeration")
 CHEMICAL_SYSTEM = Column(

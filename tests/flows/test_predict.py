@@ -13,6 +13,7 @@ from irnet_core.bundle import CARD, WEIGHTS
 
 pytestmark = pytest.mark.timeout(600)  # the store comes from many processes, on a busy machine
 ROWS = "id,formula,note\n7,NaCl,a\n8,Xx2O3,\n9,Fe2O3,b\n10,OgO,c\n11,Cl2Na2,d\n"
+OUTPUTS = ["prediction", "prediction_std", "lower_90", "upper_90", "domain_percentile"]
 REASONS = [None, "unknown element 'Xx'", None, "no Magpie data for element 'Og'", None]
 
 
@@ -44,6 +45,10 @@ def check(found):
     assert values[0] == pytest.approx(values[4], abs=1e-5)  # the same composition
     assert abs(values[0] - values[2]) > 1e-4
     assert all(math.isfinite(value) for value in values if value is not None)
+    for row in (0, 2, 4):
+        assert found["lower_90"][row] < values[row] < found["upper_90"][row]
+        assert found["prediction_std"][row] > 0
+        assert 0 <= found["domain_percentile"][row] <= 100
 
 
 def test_csv(predict, table):
@@ -53,7 +58,7 @@ def test_csv(predict, table):
         "2 rows have none, the column 'reason' says why",
     ]
     found = pa_csv.read_csv(output).to_pydict()
-    assert list(found) == ["id", "formula", "note", "prediction", "reason"]
+    assert list(found) == ["id", "formula", "note", *OUTPUTS, "reason"]
     check(found)
     assert found["reason"] == [reason or "" for reason in REASONS]
     assert found["note"] == ["a", "", "b", "c", "d"]
@@ -82,13 +87,13 @@ def test_all_rows_good(predict, tmp_path):
     (tmp_path / "a.csv").write_text("formula\nNaCl\nNaN\n")
     said, output = predict(tmp_path / "a.csv", "b.csv")
     assert said == f"2 rows predicted -> {output}\n"
-    assert pa_csv.read_csv(output).column_names == ["formula", "prediction"]
+    assert pa_csv.read_csv(output).column_names == ["formula", *OUTPUTS]
 
 
 def test_other_formula_column_keeps_its_name(predict, tmp_path):
     (tmp_path / "a.csv").write_text("x,comp\n1,NaCl\n2,KBr\n")
     _, output = predict(tmp_path / "a.csv", "b.csv", "--formula-column", "comp")
-    assert pa_csv.read_csv(output).column_names == ["x", "comp", "prediction"]
+    assert pa_csv.read_csv(output).column_names == ["x", "comp", *OUTPUTS]
 
 
 def test_rows_do_not_depend_on_each_other(predict, tmp_path, monkeypatch):
@@ -147,7 +152,7 @@ def test_no_usable_formula(refused, tmp_path):
     )
 
 
-@pytest.mark.parametrize("column", ["prediction", "reason"])
+@pytest.mark.parametrize("column", [*OUTPUTS, "reason"])
 def test_columns_that_are_taken(refused, tmp_path, column):
     path = tmp_path / "a.csv"
     path.write_text(f"formula,{column}\nNaCl,1\n")

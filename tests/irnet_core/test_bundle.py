@@ -2,12 +2,14 @@ import json
 import struct
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from irnet_core import bundle
 from irnet_core.bundle import CARD, WEIGHTS, Bundle, Card
+from irnet_core.domain import Domain
 from irnet_core.errors import FeatureSchemaError, ModelError
 from irnet_core.networks import Network
 from irnet_core.scaling import Scaler
@@ -24,7 +26,7 @@ def made():
     torch.manual_seed(0)
     card = Card(
         name="small",
-        network="8BARx2-4BAx2R-1",
+        network="8BARx2-4BAx2R-2",
         target="gap_ev",
         unit="eV",
         inputs=[{"name": s.name, "hash": s.hash, "columns": len(s.columns)} for s in SCHEMAS],
@@ -37,10 +39,14 @@ def made():
         metrics={"validation": {"mae": 0.5}},
         versions=bundle.versions(),
         created="2026-01-01T00:00:00+00:00",
+        members=[{"seed": 0}, {"seed": 1}],
+        calibration={"scores": np.linspace(-1, 1, 201).tolist(), "floor": 0.1, "rows": 500},
+        domain={"rows": 9},
     )
-    network = Network(card.network, 4).eval()
+    networks = (Network(card.network, 4).eval(), Network(card.network, 4).eval())
     inputs = Scaler(torch.randn(4), torch.rand(4) + 0.5)
-    return Bundle(card, network, inputs, Scaler(torch.tensor([1.5]), torch.tensor([2.0])))
+    target = Scaler(torch.tensor([1.5]), torch.tensor([2.0]))
+    return Bundle(card, networks, inputs, target, Domain.fit(torch.randn(50, 4)))
 
 
 @pytest.fixture
@@ -71,12 +77,50 @@ def test_round_trip_is_exact(made, files, tmp_path):
     found = bundle.read(tmp_path)
     assert found.card == made.card
     assert found.card.n_inputs == 4
-    for name, tensor in made.network.state_dict().items():
-        assert torch.equal(found.network.state_dict()[name], tensor)
+    for i in range(2):
+        for name, tensor in made.networks[i].state_dict().items():
+            assert torch.equal(found.networks[i].state_dict()[name], tensor)
+    assert not torch.equal(found.networks[0].output.weight, found.networks[1].output.weight)
+    assert torch.equal(found.domain.whitening, made.domain.whitening)
+    assert found.calibration.rows == 500
     assert torch.equal(found.inputs.center, made.inputs.center)
     assert torch.equal(found.target.scale, made.target.scale)
-    assert not found.network.training
+    assert not found.networks[0].training
     assert bundle.pack(found) == files
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_format_1_is_still_read(made, files, outputs):
+    since = ("members", "weights", "calibration", "domain", "parent")
+    card = {k: v for k, v in json.loads(files[CARD]).items() if k not in since}
+    card |= {"format": 1, "network": f"8BARx2-4BAx2R-{outputs}"}
+    network = Network(card["network"], 4).eval()
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    tensors |= {"inputs.center": made.inputs.center, "inputs.scale": made.inputs.scale}
+    tensors |= {"target.center": made.target.center, "target.scale": made.target.scale}
+    old = {CARD: json.dumps(card).encode(), WEIGHTS: safetensors.torch.save(tensors)}
+    found = bundle.unpack(old, "here")
+    assert torch.equal(found.networks[0].output.weight, network.output.weight)
+    assert len(found.networks) == 1
+    assert found.calibration is None
+    assert found.domain is None
+
+
+def test_bfloat16_weights_are_half_as_large_and_round_trip(made):
+    torch.manual_seed(0)
+    big = (Network("256BARx4-1", 4).eval(),)
+    card = replace(made.card, network="256BARx4-1", members=[{}], domain={})
+    whole = bundle.pack(Bundle(card, big, made.inputs, made.target))
+    card = replace(card, weights="bfloat16")
+    half = bundle.pack(Bundle(card, big, made.inputs, made.target))
+    assert len(half[WEIGHTS]) < 0.55 * len(whole[WEIGHTS])
+    found = bundle.unpack(half, "here")
+    expected = bundle.rounded(big[0], "bfloat16").state_dict()
+    state = found.networks[0].state_dict()
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+    assert not torch.equal(state["blocks.1.linear.weight"], big[0].blocks[1].linear.weight)
+    assert torch.equal(state["blocks.1.linear.bias"], big[0].blocks[1].linear.bias)
+    assert bundle.pack(found) == half
 
 
 def test_digests(made, files, tmp_path):
@@ -155,25 +199,37 @@ def test_weights_of_odd_types(files, type_):
     ("change", "message"),
     [
         (
-            lambda t: t.pop("output.bias", t.pop("network.output.bias")),
-            "'network.output.bias' is mi",
+            lambda t: t.pop("members.1.output.bias"),
+            "'members.1.output.bias' is mi",
         ),
         (lambda t: t.update(extra=torch.zeros(1)), "'extra' is .* not part of it"),
-        (lambda t: t.update({"network.output.bias": torch.zeros(2)}), "'network.output.bias' is"),
+        (
+            lambda t: t.update({"members.0.output.bias": torch.zeros(3)}),
+            "'members.0.output.bias' is",
+        ),
         (
             lambda t: t.update({"inputs.scale": torch.ones(4).double()}),
             "'inputs.scale' is .*float64",
         ),
         (lambda t: t["inputs.center"].fill_(float("nan")), "not finite, in 'inputs.center'"),
         (
-            lambda t: t["network.output.weight"][0, 0].fill_(float("inf")),
-            "not finite, in 'network.o",
+            lambda t: t["members.1.output.weight"][0, 0].fill_(float("inf")),
+            "not finite, in 'members.1.o",
         ),
-        (lambda t: t["network.blocks.0.norm.running_var"][0].fill_(float("nan")), "not finite"),
+        (lambda t: t["members.0.blocks.0.norm.running_var"][0].fill_(float("nan")), "not finite"),
+        (lambda t: t.pop("domain.center"), "'domain.center' is missing"),
+        (lambda t: t.update({"domain.whitening": torch.ones(4, 3)}), "'domain.whitening' is"),
+        (lambda t: t["domain.quantiles"].fill_(float("inf")), "not finite, in 'domain.quantiles'"),
+        (lambda t: t["domain.quantiles"][50].fill_(-1.0), "'domain.quantiles' that do not rise"),
+        (lambda t: t["target.scale"].zero_(), "not positive, in 'target.scale'"),
+        (lambda t: t["inputs.scale"][1].fill_(-1.0), "not positive, in 'inputs.scale'"),
     ],
 )
 def test_weights_that_are_not_the_card_s(files, change, message):
     fails(with_weights(files, change), f"^here/{WEIGHTS} .*{message}")
+
+
+CALIBRATION = {"scores": [0.0] * 201, "floor": 0.1, "rows": 50}
 
 
 # hostile cards ------------------------------------------------------------------------------------
@@ -188,14 +244,36 @@ def test_weights_that_are_not_the_card_s(files, change, message):
         ({"seed": "0"}, "seed must be of type int"),
         ({"seed": None}, "seed must be of type int"),
         ({"metrics": []}, "metrics must be of type dict"),
-        ({"format": 2}, "is of format 2, this version reads 1"),
+        ({"format": 3}, "is of format 3, this version reads 1 and 2"),
+        ({"format": 1}, "is of format 1, this version reads 1 and 2"),
+        ({"seed": True}, "seed must be of type int"),
+        ({"members": []}, "members must be 1 to 64"),
+        ({"members": [{}] * 65}, "members must be 1 to 64"),
+        ({"members": [1, 2]}, "each member must be of type dict"),
+        ({"members": [{}]}, "'members.1.*' is .*, not part of it"),
+        ({"members": [{}] * 3}, "'members.2.*' is missing"),
+        ({"weights": "pickle"}, "weights must be one of float32, bfloat16"),
+        ({"weights": "bfloat16"}, "float32.*, not .*bfloat16"),
+        ({"domain": {}}, "'domain.center' is .*, not part of it"),
+        ({"calibration": {"scores": [0.0] * 201}}, "calibration needs 201 rising"),
+        ({"calibration": CALIBRATION | {"extra": 1}}, "calibration needs 201 rising"),
+        ({"calibration": CALIBRATION | {"scores": [0.0] * 200}}, "calibration needs 201 rising"),
+        ({"calibration": CALIBRATION | {"scores": [0.0] * 200 + [-1]}}, "calibration needs"),
+        ({"calibration": CALIBRATION | {"scores": [0.0] * 200 + ["a"]}}, "calibration needs"),
+        ({"calibration": CALIBRATION | {"scores": [0.0] * 200 + [10**400]}}, "calibration needs"),
+        ({"calibration": CALIBRATION | {"scores": [float("nan")] * 201}}, "calibration needs"),
+        ({"calibration": CALIBRATION | {"scores": [[]] * 201}}, "calibration needs"),
+        ({"calibration": CALIBRATION | {"floor": 0}}, "calibration needs 201 rising"),
+        ({"calibration": CALIBRATION | {"floor": float("inf")}}, "calibration needs"),
+        ({"calibration": CALIBRATION | {"rows": True}}, "calibration needs 201 rising"),
+        ({"calibration": CALIBRATION | {"rows": 1.5}}, "calibration needs 201 rising"),
         ({"surprise": 1}, "must have the fields"),
         ({"network": "nonsense"}, "must end in the number of outputs"),
         ({"network": "99999BARx4-1"}, "outside 1-16384 units"),
         ({"network": "9" * 5000 + "BAR-1"}, "not of the form"),
         ({"network": "8BAR-²"}, "must end in the number of outputs"),
-        ({"network": "8BAR-2"}, "has 2 outputs, not 1"),
-        ({"network": "16384BARx1024-1"}, "does not hold the network of its card"),
+        ({"network": "8BAR-3"}, "has 3 outputs, not 1, or 2 with a spread"),
+        ({"network": "16384BARx1024-1"}, "does not hold the networks of its card"),
         ({"inputs": []}, "inputs must name at least one block"),
         ({"inputs": [1]}, "each input needs a name, a hash and its columns"),
         ({"inputs": [{"name": "one", "hash": "x"}]}, "each input needs"),

@@ -30,7 +30,9 @@ def bundle(request):
         *({}, 0, 1, 1, {}, {}, {}),
     )
     inputs = Scaler(torch.tensor([1.0, -2.0, 0.5]), torch.tensor([2.0, 0.5, 1.0]))
-    return Bundle(card, network.eval(), inputs, Scaler(torch.tensor([10.0]), torch.tensor([3.0])))
+    return Bundle(
+        card, (network.eval(),), inputs, Scaler(torch.tensor([10.0]), torch.tensor([3.0]))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +43,22 @@ def x():
 def test_prediction_written_out(bundle, x):
     with torch.no_grad():
         scaled = (torch.from_numpy(x) - bundle.inputs.center) / bundle.inputs.scale
-        expected = bundle.network(scaled)[:, 0].double() * 3 + 10
-    found = Predictor(bundle)(x)
+        expected = bundle.networks[0](scaled)[:, 0].double() * 3 + 10
+    predictor = Predictor(bundle, precision="fp32")
+    found = predictor(x)
     assert found.dtype == torch.float64
     assert found.shape == (1500,)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(Predictor(bundle)(torch.from_numpy(x)), found)
+    torch.testing.assert_close(predictor(torch.from_numpy(x)), found)
 
 
 def test_folding_keeps_the_original(bundle, x):
-    before = copy.deepcopy(bundle.network.state_dict())
-    network = folded(bundle.network)
+    before = copy.deepcopy(bundle.networks[0].state_dict())
+    network = folded(bundle.networks[0])
     assert not any(isinstance(m, nn.BatchNorm1d) for m in network.modules())
     layers = [m for m in network.modules() if isinstance(m, Layer)]
     assert layers
-    after = bundle.network.state_dict()
+    after = bundle.networks[0].state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert Predictor(bundle)(x).equal(Predictor(bundle)(x))

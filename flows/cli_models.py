@@ -1,0 +1,139 @@
+"""The commands ``irnet train`` and ``irnet predict``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from flows.output import made, one_sentence, out, rejected
+from infra.settings import settings
+
+Model = Annotated[str, typer.Option(help="Name or id of a model, or the folder of a bundle.")]
+FormulaColumn = Annotated[str, typer.Option(help="Column that holds the formulas.")]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        help="irnet-N, srnet-N or plain-N with N of 10, 17, 24, 48; or a raw notation. By default "
+        "irnet-17, or what --from names has."
+    ),
+]
+Recipe = Annotated[str, typer.Option(help="modern, or paper for the published recipe.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's own number.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order of rows and split.")
+]
+
+
+class Weights(StrEnum):
+    """Type the weights are stored in."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+def train(
+    data: Annotated[str, typer.Option(help="CSV or Parquet table, or id or name of a snapshot.")],
+    target: Annotated[str, typer.Option(help="Column to learn.")],
+    split_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column with train, val and test (never read); without it, a random tenth of the "
+            "compositions validates."
+        ),
+    ] = None,
+    formula_column: FormulaColumn = "formula",
+    network: Network = None,
+    recipe: Recipe = "modern",
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    name: Annotated[str, typer.Option(help="Name under which the model is found.")] = "default",
+    members: Annotated[
+        int, typer.Option(min=1, help="Networks of an ensemble, with seeds from --seed on.")
+    ] = 1,
+    weights: Annotated[
+        Weights, typer.Option(help="bf16 halves the size of the model's file.")
+    ] = Weights.FP32,
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Name, id or folder of a model of another target to continue from: its layers "
+            "are taken over, its output is fitted anew, at a lower learning rate.",
+        ),
+    ] = None,
+) -> None:
+    """Train a model: `irnet train --data table.csv --target band_gap_ev --name gaps`.
+
+    Intervals and the domain are calibrated on the validation rows; the model's card says what they
+    cover. A run that was killed goes on where it stopped.
+    """
+    from flows.stage import run
+    from flows.train import train as flow
+
+    with one_sentence():
+        id_ = run(
+            flow,
+            data=data,
+            target=target,
+            split_column=split_column,
+            formula_column=formula_column,
+            network=network,
+            recipe=recipe,
+            epochs=epochs,
+            seed=seed,
+            name=name,
+            members=members,
+            weights={Weights.FP32: "float32", Weights.BF16: "bfloat16"}[weights],
+            parent=parent,
+        )
+        made("models", id_)
+        _metrics(id_)
+
+
+def predict(
+    model: Model,
+    input: Annotated[str, typer.Option(help="CSV or Parquet table with formulas.")],
+    output: Annotated[str, typer.Option(help="File to write, .csv or .parquet.")],
+    formula_column: FormulaColumn = "formula",
+) -> None:
+    """Add a model's predictions to a table of formulas.
+
+    The columns are `prediction` and, where the model was calibrated for them, `prediction_std`,
+    `lower_90`, `upper_90` and `domain_percentile`.
+
+    For example `irnet predict --model gaps --input table.csv --output predicted.csv`.
+    """
+    from flows.predict import predict as work
+
+    with one_sentence():
+        predicted, rejected = work(model, input, output, formula_column)
+    out.print(f"{predicted:,} rows predicted -> {output}", soft_wrap=True)
+    if rejected:
+        out.print(f"{rejected:,} rows have none, the column 'reason' says why")
+
+
+def _metrics(id_: str) -> None:
+    """Say which rows a model could not learn from, and how well it learned the others."""
+    from flows.models import open_model
+    from infra.store import Store
+
+    store = Store(settings().store)
+    card = open_model(id_, store)[0].card
+    for kind, used in (("snapshots", "snapshot"), ("features", "features")):
+        rejected(store.open(card.data[used], kind))
+    found = card.metrics["validation"]
+    out.print(
+        f"validation: MAE {found['mae']:.4f}, RMSE {found['rmse']:.4f}, R2 {found['r2']:.4f} over "
+        f"{found['rows']:,} rows, unit {card.unit} (always the median: MAE "
+        f"{found['mae_of_median']:.4f}); best epoch {card.best_epoch} of {card.epochs}",
+        soft_wrap=True,
+    )
+    if coverage := card.metrics.get("coverage"):
+        out.print(
+            f"90 % intervals: {100 * coverage['coverage_90']:.1f} % of {coverage['rows']:,} rows "
+            f"that did not calibrate them are covered, mean width "
+            f"{coverage['mean_width_90']:.4f} {card.unit}",
+            soft_wrap=True,
+        )
