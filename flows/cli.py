@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from flows.cli_models import Model, predict, train
+from flows.cli_models import predict, train
 from flows.cli_prepare import prepare
+from flows.cli_screen import screen, show
 from flows.cli_snapshot import app as snapshot_app
 from flows.output import err, made, one_sentence, out, say
 from infra.settings import settings
@@ -27,9 +28,6 @@ app = typer.Typer(
 Results go into the store, `./data` or `$IRNET_STORE`. Every step finds what it made before, and
 goes on where a killed run stopped. Try `irnet demo` first.""",
 )
-
-Top = Annotated[int, typer.Option(help="Candidates to keep.")]
-MaxAtoms = Annotated[int, typer.Option(help="Most atoms in a reduced formula.")]
 
 
 def main() -> None:
@@ -103,50 +101,7 @@ app.command()(train)
 app.command()(predict)
 
 
-@app.command()
-def screen(
-    family: Annotated[str, typer.Argument(help="binaries, ternaries or quaternaries.")],
-    model: Model = "default",
-    elements: Annotated[
-        str | None,
-        typer.Option(help="Symbols, such as Li,Fe,O; by default those of the known compounds."),
-    ] = None,
-    exclude: Annotated[str | None, typer.Option(help="Symbols to leave out, such as Tc,U.")] = None,
-    max_atoms: MaxAtoms = 10,
-    top: Top = 10_000,
-    rules: Annotated[
-        str,
-        typer.Option(help="strict (neutral, electronegativity order), neutral, or none."),
-    ] = "strict",
-    known: Annotated[
-        str | None,
-        typer.Option(
-            help="Snapshot whose compositions are left out, or none; by default the one the model "
-            "was trained on."
-        ),
-    ] = None,
-    descending: Annotated[
-        bool, typer.Option("--descending", help="Large predictions are best, not small ones.")
-    ] = False,
-) -> None:
-    """Rank generated compositions: `irnet screen ternaries --model default --max-atoms 8`."""
-    from flows.screen import screen as flow
-    from flows.stage import run
-
-    with one_sentence():
-        id_ = run(
-            flow,
-            model=model,
-            family=family,
-            elements=_symbols(elements),
-            exclude=_symbols(exclude),
-            max_atoms=max_atoms,
-            top=top,
-            rules=rules,
-            known=known,
-            descending=descending,
-        )
-        _ranked(id_, 20)
+app.command()(screen)
 
 
 @app.command()
@@ -156,10 +111,10 @@ def demo() -> None:
     from flows.stage import run
 
     with one_sentence():
-        _ranked(run(flow), 20)
+        show(run(flow), 20)
     irnet = _command()
     out.print(
-        f'\nGo on with\n  {irnet} query "SELECT rank, formula, prediction FROM ranked '
+        f'\nGo on with\n  {irnet} query "SELECT rank, formula, energy_above_hull, decomposition FROM ranked '
         "WHERE chemical_system LIKE '%-O' LIMIT 10\"\n"
         f"  {irnet} screen ternaries --model demo --elements Li,Na,Mg,Al,Si,P,S,O,F --max-atoms 12",
         soft_wrap=True,
@@ -243,33 +198,3 @@ def _command() -> str:
         return "irnet"
     here = Path.cwd()
     return str(called.relative_to(here)) if called.is_relative_to(here) else str(called)
-
-
-def _symbols(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _ranked(id_: str, rows: int) -> None:
-    """Print the head of a ranked table, its funnel and its path."""
-    from infra.query import RANKED
-    from infra.store import Store
-
-    artifact = Store(settings().store).open(id_, "screens")
-    manifest = artifact.manifest
-    table = Table(
-        "rank",
-        "formula",
-        "system",
-        f"{manifest.parameters['target']} ({manifest.parameters['unit']})",
-    )
-    for row in artifact.read_table(RANKED).slice(0, rows).to_pylist():
-        table.add_row(
-            str(row["rank"]), row["formula"], row["chemical_system"], f"{row['prediction']:.3f}"
-        )
-    out.print(table)
-    counts = manifest.counts
-    out.print(
-        f"{counts['generated']:,} generated, {counts['after_rules']:,} pass the rules, "
-        f"{counts['after_known']:,} of them are new and were ranked; {manifest.rows:,} kept"
-    )
-    out.print(f"ranked table: {artifact.path(RANKED)}", soft_wrap=True)

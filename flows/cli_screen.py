@@ -239,3 +239,52 @@ def screen(
 def symbols(text: str | None) -> list[str] | None:
     """Element symbols in a text such as ``Li,Fe,O``."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def show(id_: str, rows: int) -> None:
+    """Print the head of a ranked table, its funnel and its path."""
+    from infra.screens import RANKED, open_screen
+    from infra.store import Store
+    from irnet_core.schema import DECOMPOSITION, FORMULA, HULL_DISTANCE, P_STABLE, RANK, SCORE
+
+    screen = open_screen(id_, Store(settings().store))
+    manifest = screen.manifest
+    units: dict[str, str] = manifest.parameters["units"]
+    head = screen.top(rows)
+    texts = [RANK.name, FORMULA.name]
+    numbers = [name for name in (SCORE.name, *units, P_STABLE.name) if name in head.column_names]
+    more = [DECOMPOSITION.name] if DECOMPOSITION.name in head.column_names else []
+    table = Table(*texts, *(_title(name, units) for name in numbers), *more)
+    for column in table.columns[2 : 2 + len(numbers)]:
+        column.justify = "right"
+    for row in head.to_pylist():
+        values = ("" if row[name] is None else f"{row[name]:.3f}" for name in numbers)
+        table.add_row(*(str(row[name]) for name in texts), *values, *(row[name] for name in more))
+    out.print(table)
+    objectives = manifest.parameters["objectives"] + manifest.parameters["constraints"]
+    out.print(f"ranked by: {'; '.join(objectives)} (risk: {manifest.parameters['risk']})")
+    out.print(funnel(manifest.counts), soft_wrap=True)
+    if HULL_DISTANCE.name not in units:
+        out.print("without hulls: a low energy alone says nothing of stability")
+    out.print(f"ranked table: {screen.artifact.path(RANKED)}", soft_wrap=True)
+
+
+def funnel(counts: dict[str, int]) -> str:
+    """The counts of a screen as a sentence, step by step."""
+    steps = [f"{counts['generated']:,} generated"]
+    for name, count in counts.items():
+        step = name.removeprefix("after_").replace("_", " ")
+        if name.startswith("after_") and step not in ("known", "constraints", "domain"):
+            steps.append(f"{count:,} pass {step}")
+    if counts.get("known"):
+        steps.append(f"{counts['known']:,} of them are known")
+    steps.append(f"{counts['predicted']:,} were predicted")
+    if counts["not_finite"]:
+        steps.append(f"{counts['not_finite']:,} of these have no finite score")
+    if counts["after_domain"] < counts["predicted"] - counts["not_finite"]:
+        steps.append(f"{counts['after_domain']:,} meet the constraints")
+    return ", ".join(steps) + f"; {counts['kept']:,} kept"
+
+
+def _title(name: str, units: dict[str, str]) -> str:
+    return f"{name} ({units[name]})" if name in units else name

@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.retrain import retrain
 from flows.screen import screen_stage
+from flows.screen_request import Request
 
 NAME = "demo"
 EPOCHS = 40
@@ -16,4 +17,4 @@ MAX_ATOMS = 8
 def demo() -> str:
     """Snapshot, featurize, train and screen; returns the id of the screen."""
     model = retrain.fn(epochs=EPOCHS, name=NAME)
-    return screen_stage(model, None, "ternaries", None, None, MAX_ATOMS, "strict", 10_000, False)
+    return screen_stage(Request(model=model, max_atoms=MAX_ATOMS))

@@ -59,7 +59,7 @@ def ranked_columns(rows: Rows, plan: Plan, store: Store, candidates: Family) -> 
         if not name.startswith(COST) and name not in (GROUP, PRODUCTS, SHARES)
     }
     costs = [column for name, column in rows.items() if name.startswith(COST)]
-    if 1 < len(costs) and len(costs[0]) <= MOST_IN_FRONTS:
+    if len(costs) > 1 and len(costs[0]) <= MOST_IN_FRONTS:
         columns[PARETO_FRONT.name] = pareto_fronts(np.column_stack(costs))
     if DOMAIN_PERCENTILE.name in columns:
         columns[OUT_OF_DOMAIN.name] = columns[DOMAIN_PERCENTILE.name] > FLAGGED_BEYOND

@@ -171,9 +171,21 @@ def look_up(request: Request, store: Store) -> Looked:
     base = _snapshot(request, bundles, store)
     known = _known(request, base, store)
     hull = _hull(request, base, bundles)
-    limits = limits_of(request, base, _base(request, store))
+    limits = limits_of(
+        request.family,
+        request.elements,
+        request.exclude,
+        request.contains,
+        request.max_atoms,
+        _base(request, store),
+        request.rules,
+        request.states,
+        request.max_price,
+        request.min_abundance,
+        request.no_toxic,
+    )
     wanted = _aims(request, list(bundles), hull)
-    calibrated = {name: bundle.card.calibration is not None for name, bundle in bundles.items()}
+    calibrated = {name: bool(bundle.card.calibration) for name, bundle in bundles.items()}
     if hull is not None:
         calibrated[HULL_DISTANCE.name] = calibrated[hull.energy]
     wanted.check(calibrated)
@@ -188,7 +200,7 @@ def look_up(request: Request, store: Store) -> Looked:
     if request.most_percentile is not None:
         if not 0 < request.most_percentile <= 100:
             raise ScreenError(f"--max-domain is {request.most_percentile:g}: give a percentile")
-        if all(bundle.card.domain is None for bundle in bundles.values()):
+        if not any(bundle.card.domain for bundle in bundles.values()):
             raise ScreenError(
                 "no model has statistics of its domain: train one anew, or leave out --max-domain"
             )

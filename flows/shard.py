@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ class CompositionModel:
         found = self.predictor.predict(inputs[self.blocks])
         below = None
         if found.std is not None:
-            below = lambda threshold: self.predictor.probability_below(found, threshold)  # noqa: E731
+            below = partial(self.predictor.probability_below, found.mean, found.std)
         estimate = Estimate(found.mean, found.std, found.lower_90, found.upper_90, below)
         return Predicted(estimate, found.domain_percentile)
 

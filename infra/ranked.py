@@ -36,6 +36,7 @@ from irnet_core.schema import (
     RULE_BRANCH,
     RULE_BRANCHES,
     SCORE,
+    SECOND_STATES,
     Column,
     arrow_schema,
     property_columns,
@@ -57,6 +58,7 @@ _LAST = (
     DECOMPOSITION,
     RULE_BRANCH,
     OXIDATION_STATES,
+    SECOND_STATES,
     IS_KNOWN,
     DOMAIN_PERCENTILE,
     OUT_OF_DOMAIN,
@@ -81,8 +83,8 @@ def ranked_table(
         and any of the columns of :mod:`irnet_core.schema` by name, (n,) each: ``score``,
         ``candidate``, ``energy_above_hull``, ``p_stable``, ``decomposition`` (texts, see
         :func:`decompositions`), ``rule_branch`` (codes of
-        :data:`irnet_core.schema.RULE_BRANCHES`), ``oxidation_states`` (n, k) in the slots of
-        `numbers`, and so on. What was not computed is left out, and absent from the table.
+        :data:`irnet_core.schema.RULE_BRANCHES`), ``oxidation_states`` and ``second_oxidation_states``
+        (n, k) in the slots of `numbers`, and so on. What was not computed is left out, and absent from the table.
     properties : mapping of str to str
         Predicted properties and their units. ``columns`` holds an array (n,) under each name, and
         may under the name with ``_std``, ``_lower_90`` and ``_upper_90``.
@@ -134,7 +136,7 @@ def ranked_table(
     }
     arrays[CHEMICAL_SYSTEM.name], arrays[ELEMENTS.name] = _systems(places)
     for name in given:
-        if name == OXIDATION_STATES.name:
+        if name in (OXIDATION_STATES.name, SECOND_STATES.name):
             arrays[name] = _states(np.asarray(columns[name], np.int8), order, places)
         elif name == RULE_BRANCH.name:
             arrays[name] = _branches(columns[name])

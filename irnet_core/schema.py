@@ -181,6 +181,12 @@ DECOMPOSITION = Column(
 RULE_BRANCH = Column(
     "rule_branch", pa.string(), "", "which branch of the chemical rules the composition passed"
 )
+SECOND_STATES = Column(
+    "second_oxidation_states",
+    pa.list_(pa.int8()),
+    "elementary charges",
+    "the same, but for an element of mixed valence, which has some atoms in this other state",
+)
 IS_KNOWN = Column("is_known", pa.bool_(), "1", "whether a snapshot holds the composition")
 DOMAIN_PERCENTILE = Column(
     "domain_percentile",

@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from irnet_core.schema import (
-    RULE_BRANCH,
     DOMAIN_PERCENTILE,
     HULL_DISTANCE,
     IS_KNOWN,
+    OXIDATION_STATES,
     P_STABLE,
     PRICE,
+    RULE_BRANCH,
+    SECOND_STATES,
 )
 from irnet_core.screening.candidates import Family
+from irnet_core.screening.element_limits import composition_price
 from irnet_core.screening.estimates import Estimate
 from irnet_core.screening.known import KnownCompositions
 from irnet_core.screening.objectives import Aims
@@ -37,7 +40,7 @@ from irnet_core.screening.stability import Stability
 CHUNK = 65_536  # candidates generated at a time
 BATCH = 16_384  # candidates that reach the network at a time, at least
 
-NUMBERS, AMOUNTS, STATES = "numbers", "amounts", "oxidation_states"
+NUMBERS, AMOUNTS = "numbers", "amounts"
 COST = "cost_"  # + position: cost of each objective, for the Pareto fronts
 
 
@@ -67,7 +70,6 @@ class Batch(NamedTuple):
     index: NDArray[np.int64]
     numbers: NDArray[np.uint8]
     amounts: NDArray[np.uint8]
-    states: NDArray[np.int8]
     branch: NDArray[np.uint8]
     known: NDArray[np.bool_]
 
@@ -166,12 +168,12 @@ class Screen:
         """Candidates that pass the rules and are new."""
         numbers, amounts = self.candidates.take(first, last)
         funnel["generated"] += len(numbers)
-        verdicts = self.rules.apply(numbers, amounts)
-        for name, count in verdicts.counts.items():
+        verdicts = self.rules.apply(numbers, amounts, with_states=False)
+        for name, count in verdicts.survivors.items():
             funnel[f"after_{name}"] += count
         known = np.zeros(len(numbers), bool)
         index = np.arange(first, last)
-        batch = Batch(index, numbers, amounts, verdicts.states, verdicts.branch, known)
+        batch = Batch(index, numbers, amounts, verdicts.branch, known)
         batch = batch.where(verdicts.passes)
         if self.known is not None:
             known = self.known.contains(batch.numbers, batch.amounts)
@@ -232,12 +234,15 @@ class Screen:
         kept |= {
             NUMBERS: batch.numbers,
             AMOUNTS: batch.amounts,
-            STATES: batch.states,
             RULE_BRANCH.name: batch.branch,
             IS_KNOWN.name: batch.known,
         }
-        if (price := self.rules.price(batch.numbers, batch.amounts)) is not None:
-            kept[PRICE.name] = price
+        if self.rules.charged:
+            verdicts = self.rules.apply(batch.numbers, batch.amounts)
+            kept[OXIDATION_STATES.name] = verdicts.states
+            kept[SECOND_STATES.name] = verdicts.second_states
+        if self.rules.facts is not None:
+            kept[PRICE.name] = composition_price(batch.numbers, batch.amounts, self.rules.facts)
         if self.most_per_system is not None:
             kept[GROUP] = system_keys(batch.numbers)
         best.push(score[rows], batch.index, **kept)

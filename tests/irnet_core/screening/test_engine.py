@@ -209,5 +209,3 @@ def test_ranges_of_whole_systems(stop: int) -> None:
     m = family.n_stoichiometries
     assert whole_systems(family, stop) == min(-(-stop // m) * m, len(family))
     assert whole_systems(family, len(family)) == len(family)
-
-
