@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_linear_bn_eval
+from torch import Tensor
 
 from irnet_core.bundle import Bundle
-from irnet_core.device import autocast, pick_device
+from irnet_core.device import pick_device
+from irnet_core.engine import Engine
 from irnet_core.errors import ModelError
-from irnet_core.networks import Layer, Network
 from irnet_core.scaling import Scaler
 from irnet_core.training import EVALUATION_BATCH, LOG_SPREAD
 
@@ -76,7 +74,10 @@ class Predictor:
         self.device = device or pick_device("cpu")
         self.card = bundle.card
         self.precision = precision
-        self.networks = [folded(network).to(self.device) for network in bundle.networks]
+        self.engines = [Engine(member, self.device, precision) for member in bundle.networks]
+        first = bundle.networks[0]
+        self.n_inputs, self.n_hidden = first.n_inputs, first.n_hidden
+        self.n_outputs = first.n_outputs
         self.inputs = _to(bundle.inputs, self.device)
         self.target = _to(bundle.target, self.device)
         self.calibration = bundle.calibration
@@ -144,13 +145,12 @@ class Predictor:
     def raw(self, x: np.ndarray | Tensor) -> Raw:
         """Mean, spread and penultimate layer for inputs (n, n_inputs), in one pass."""
         x = torch.as_tensor(x, dtype=torch.float32).to(self.device)
-        n_inputs = self.networks[0].n_inputs
-        if x.ndim != 2 or x.shape[1] != n_inputs:
+        if x.ndim != 2 or x.shape[1] != self.n_inputs:
             raise ModelError(
-                f"model {self.card.name!r} takes inputs of shape (n, {n_inputs}), "
+                f"model {self.card.name!r} takes inputs of shape (n, {self.n_inputs}), "
                 f"not {tuple(x.shape)}"
             )
-        outputs, hidden = self._outputs(self.inputs.forward(x))
+        outputs, hidden = self._outputs(x)
         means = self.target.inverse(outputs[:, :, 0]).double()  # (members, n)
         variance = torch.zeros_like(means[0])
         if len(means) > 1:
@@ -166,29 +166,19 @@ class Predictor:
 
     def _outputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs (members, n, n_outputs), and the first member's features (n, n_hidden)."""
-        first = self.networks[0]
-        outputs = x.new_empty(len(self.networks), len(x), first.n_outputs)
-        hidden = x.new_empty(len(x), first.n_hidden)
+        outputs = x.new_empty(len(self.engines), len(x), self.n_outputs)
+        hidden = x.new_empty(len(x), self.n_hidden)
         size = EVALUATION_BATCH.get(self.device.type, 8192)
-        with torch.inference_mode(), autocast(self.device, self.precision):
+        with torch.inference_mode():
             for start in range(0, len(x), size):
                 rows = slice(start, start + size)
-                for i, network in enumerate(self.networks):
-                    features = network.blocks(x[rows])
-                    outputs[i, rows] = network.output(features).float()
+                scaled = self.inputs.forward(x[rows])
+                # one member after the other: each already keeps the device busy
+                for i, engine in enumerate(self.engines):
+                    outputs[i, rows], features = engine(scaled)
                     if i == 0:
-                        hidden[rows] = features.float()
+                        hidden[rows] = features
         return outputs, hidden
-
-
-def folded(network: Network) -> Network:
-    """A copy for inference whose batch norms are folded into the linear layers before them."""
-    copied = copy.deepcopy(network).eval()
-    for layer in copied.modules():
-        if isinstance(layer, Layer) and isinstance(layer.norm, nn.BatchNorm1d):
-            layer.linear = fuse_linear_bn_eval(layer.linear, layer.norm)
-            layer.norm = nn.Identity()
-    return copied
 
 
 def _to(scaler: Scaler, device: torch.device) -> Scaler:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from irnet_core.bundle import Bundle, Card
+from irnet_core.engine import folded
 from irnet_core.errors import ModelError
-from irnet_core.inference import Predictor, folded
+from irnet_core.inference import Predictor
 from irnet_core.networks import Layer, Network
 from irnet_core.scaling import Scaler
 
@@ -100,7 +101,7 @@ def test_float64_inputs_are_taken(bundle, x):
 
 def test_bfloat16_only_where_it_is_native(bundle, x, monkeypatch):
     exact = Predictor(bundle, precision="fp32")(x)
-    monkeypatch.setattr("irnet_core.device.has_native_bf16", lambda device: True)
+    monkeypatch.setattr("irnet_core.engine.has_native_bf16", lambda device: True)
     rounded = Predictor(bundle)(x)
     assert rounded.dtype == torch.float64
     assert not torch.equal(rounded, exact)
