@@ -20,7 +20,7 @@ from infra import duck
 from infra.content import plain
 from infra.staging import Staging
 from irnet_core.errors import ScreenError
-from irnet_core.schema import CHEMICAL_SYSTEM, RANK
+from irnet_core.schema import CHEMICAL_SYSTEM, FORMULA, RANK
 
 RANKED = "ranked.parquet"
 """The best rows, best first."""
@@ -31,7 +31,6 @@ FILES = (RANKED, REST)
 HEAD = 100_000  # rows
 HEAD_GROUP = 10_000  # rows a group, so that the first page of hits is one small read
 REST_GROUP = 50_000
-COMPRESSION = "zstd"
 
 
 def write_screen(
@@ -84,7 +83,7 @@ def write_screen(
         duck.bounded("sort the ranked table") as database,
     ):
         unsorted = f"{folder}/{REST}"
-        with pq.ParquetWriter(unsorted, schema, compression="lz4") as writer:
+        with pq.ParquetWriter(unsorted, schema, compression="lz4", use_dictionary=False) as writer:
             for table in stream.take(None, REST_GROUP):
                 writer.write_table(table)
         order = f"ORDER BY {duck.name(CHEMICAL_SYSTEM.name)}, {duck.name(RANK.name)}"
@@ -160,6 +159,21 @@ def _described(schema: pa.Schema, metadata: Mapping[str, Any]) -> pa.Schema:
 
 
 def _write(file: IO[bytes], schema: pa.Schema, group: int, tables: Iterator[pa.Table]) -> None:
-    with pq.ParquetWriter(file, schema, compression=COMPRESSION) as writer:
+    # Dictionaries of values that hardly repeat cost twice the time and a quarter more space.
+    numbers = [field.name for field in schema if pa.types.is_floating(field.type)]
+    with pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        use_dictionary=_repetitive(schema),
+        use_byte_stream_split=numbers,
+    ) as writer:
         for table in tables:
             writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=group)
+
+
+def _repetitive(schema: pa.Schema) -> list[str]:
+    """Paths of the columns whose values repeat: texts but for the formula, lists, small numbers."""
+    lists = [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
+    small = (pa.string(), pa.int8(), pa.int16(), pa.int32())
+    return lists + [f.name for f in schema if f.type in small and f.name != FORMULA.name]
