@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from flows.output import one_sentence
+from flows.output import one_sentence, out
+from infra.settings import settings
 
 _WHAT, _RULES, _HULL, _RANKING = (
     "What is screened",

@@ -7,6 +7,9 @@ from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
+
+from featurizers.elements import SYMBOLS, TABLE_SHA256, Z_OF, has_magpie_data
+from featurizers.formula import parse_formulas
 from featurizers.screening_elements import (
     States,
     default_elements,
@@ -15,16 +18,13 @@ from featurizers.screening_elements import (
     similar_elements,
     table_digests,
 )
-from irnet_core.screening.element_limits import ElementLimits
-from irnet_core.screening.families import Listed, Substitutions
-
-from featurizers.elements import SYMBOLS, TABLE_SHA256, Z_OF, has_magpie_data
-from featurizers.formula import parse_formulas
 from infra.artifact import DATA, Artifact
 from infra.store import Store
 from irnet_core.errors import ScreenError
 from irnet_core.schema import COMPOSITION
 from irnet_core.screening.candidates import Enumeration, Family
+from irnet_core.screening.element_limits import ElementLimits
+from irnet_core.screening.families import Listed, Substitutions
 from irnet_core.screening.rules import Rules
 
 ENUMERATED = {"binaries": 2, "ternaries": 3, "quaternaries": 4}

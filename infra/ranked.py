@@ -83,8 +83,9 @@ def ranked_table(
         and any of the columns of :mod:`irnet_core.schema` by name, (n,) each: ``score``,
         ``candidate``, ``energy_above_hull``, ``p_stable``, ``decomposition`` (texts, see
         :func:`decompositions`), ``rule_branch`` (codes of
-        :data:`irnet_core.schema.RULE_BRANCHES`), ``oxidation_states`` and ``second_oxidation_states``
-        (n, k) in the slots of `numbers`, and so on. What was not computed is left out, and absent from the table.
+        :data:`irnet_core.schema.RULE_BRANCHES`), ``oxidation_states`` and
+        ``second_oxidation_states`` (n, k) in the slots of `numbers`, and so on. What was not
+        computed is left out, and absent from the table.
     properties : mapping of str to str
         Predicted properties and their units. ``columns`` holds an array (n,) under each name, and
         may under the name with ``_std``, ``_lower_90`` and ``_upper_90``.
