@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from math import comb
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,18 +23,38 @@ MAX_ATOMS = 128  # keeps amounts in a byte and the quaternary table below 50 MB
 
 
 class Candidates(NamedTuple):
-    """Some compositions; both arrays are contiguous by column.
+    """Some compositions; those of an :class:`Enumeration` are contiguous by column.
 
     Attributes
     ----------
     numbers : numpy.ndarray of uint8, shape (n, arity)
-        Atomic numbers, ascending in each row.
+        Atomic numbers, ascending in each row; zeros at the end of rows with fewer elements.
     amounts : numpy.ndarray of uint8, shape (n, arity)
-        Atoms of each element in the reduced formula, no common divisor.
+        Atoms of each element in the reduced formula, no common divisor; zero for no element.
     """
 
     numbers: NDArray[np.uint8]
     amounts: NDArray[np.uint8]
+
+
+class Family(Protocol):
+    """Candidates in a fixed order, any range of which can be had alone.
+
+    No composition occurs twice, and those of one chemical system are adjacent.
+    """
+
+    @property
+    def arity(self) -> int:
+        """Columns of the arrays: the most elements in one composition."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of candidates."""
+        ...
+
+    def take(self, start: int, stop: int) -> Candidates:
+        """Candidates ``start`` to ``stop - 1``, ``0 <= start <= stop <= len(self)``."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irnet_core.errors import DataError, ScreenError
 
 MAX_ELEMENTS = 4
+MAX_WIDE = 8  # elements of a composition that is kept as bytes, which is slower
 AMOUNT_BITS = 9  # with 7 bits of atomic number, 16 per element and 64 for four elements
 MAX_AMOUNT = 2**AMOUNT_BITS - 1
 MAX_ATOMIC_NUMBER = 118
@@ -22,7 +25,7 @@ def composition_keys(numbers: ArrayLike, amounts: ArrayLike) -> NDArray[np.uint6
     Parameters
     ----------
     numbers : array_like of int, shape (n, k)
-        Atomic numbers, ascending in each row, ``k <= 4``; 0 before the first for empty slots.
+        Atomic numbers, ascending in each row, ``k <= 4``; 0 for empty slots, at either end.
     amounts : array_like of int, shape (n, k)
         Reduced amounts below 512; 0 in empty slots.
 
@@ -49,17 +52,19 @@ def composition_keys(numbers: ArrayLike, amounts: ArrayLike) -> NDArray[np.uint6
     for z, a in zip(number.T, amount.T, strict=True):
         empty = (z == 0) & (a == 0)
         fits = (z > before) & (z <= MAX_ATOMIC_NUMBER) & (a > 0) & (a <= MAX_AMOUNT)
-        wrong = ~(fits | (empty & (before == 0)))
+        wrong = ~(fits | empty)
         if wrong.any():
             raise ScreenError(
                 f"row {np.argmax(wrong)} does not fit a key; give ascending atomic numbers up to"
                 f" {MAX_ATOMIC_NUMBER} and amounts of 1 to {MAX_AMOUNT}"
             )
-        keys <<= np.uint64(7)
-        keys |= z.astype(np.uint64)
-        keys <<= np.uint64(AMOUNT_BITS)
-        keys |= a.astype(np.uint64)
-        before = z
+        longer = keys << np.uint64(16) | z.astype(np.uint64) << np.uint64(AMOUNT_BITS)
+        longer |= a.astype(np.uint64)
+        if empty.any():  # empty slots take no place in a key, wherever they stand
+            keys = np.where(empty, keys, longer)
+            before = np.where(empty, before, z)
+        else:
+            keys, before = longer, z
     return keys
 
 
@@ -76,7 +81,7 @@ class KnownCompositions:
     Attributes
     ----------
     n_skipped : int
-        Rows left out because no candidate can equal them: more than 4 elements, or an amount
+        Rows left out because no candidate can equal them: more than 8 elements, or an amount
         above 511 in smallest whole numbers.
 
     Raises
@@ -107,14 +112,40 @@ class KnownCompositions:
             raise DataError(
                 "an element occurs twice; add its amounts up", row=int(np.argmax(twice))
             )
-        fits = ((number > 0).sum(1) <= MAX_ELEMENTS) & (amount <= MAX_AMOUNT).all(1)
+        count = (number > 0).sum(1)
+        fits = (count <= MAX_WIDE) & (amount <= MAX_AMOUNT).all(1)
         self.n_skipped = int((~fits).sum())
+        wide = fits & (count > MAX_ELEMENTS)
+        fits &= ~wide
+        self._wide = np.unique(_wide_keys(number[wide, -MAX_WIDE:], amount[wide, -MAX_WIDE:]))
         self._keys = np.unique(
             composition_keys(number[fits, -MAX_ELEMENTS:], amount[fits, -MAX_ELEMENTS:])
         )
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._keys) + len(self._wide)
+
+    @classmethod
+    def union(
+        cls, tables: Iterable[tuple[NDArray[np.integer], NDArray[np.integer]]]
+    ) -> KnownCompositions:
+        """The known compositions of several snapshots together.
+
+        Parameters
+        ----------
+        tables : iterable of (numbers, amounts)
+            As the constructor takes them, each of a width of its own.
+        """
+        parts = [_as_tables(*table) for table in tables]
+        width = max((number.shape[1] for number, _ in parts), default=1)
+        joined = [
+            np.concatenate(
+                [np.zeros((0, width), np.int64)]
+                + [np.pad(part[i], ((0, 0), (0, width - part[i].shape[1]))) for part in parts]
+            )
+            for i in (0, 1)
+        ]
+        return cls(*joined)
 
     def contains(self, numbers: ArrayLike, amounts: ArrayLike) -> NDArray[np.bool_]:
         """Which candidates are known.
@@ -122,7 +153,8 @@ class KnownCompositions:
         Parameters
         ----------
         numbers, amounts : array_like of int, shape (n, k)
-            Candidates as :func:`composition_keys` takes them: ascending and reduced.
+            Candidates as :func:`composition_keys` takes them, ascending and reduced, but of up to
+            8 elements.
 
         Returns
         -------
@@ -134,11 +166,39 @@ class KnownCompositions:
         ScreenError
             If a row does not fit a key.
         """
-        keys = composition_keys(numbers, amounts)
-        if len(self) == 0:
+        number, amount = _as_tables(numbers, amounts)
+        if number.shape[1] > MAX_ELEMENTS:
+            return self._contains_wide(number, amount)
+        keys = composition_keys(number, amount)
+        if len(self._keys) == 0:
             return np.zeros(len(keys), bool)
         place = np.searchsorted(self._keys, keys)
-        return self._keys[np.minimum(place, len(self) - 1)] == keys
+        return self._keys[np.minimum(place, len(self._keys) - 1)] == keys
+
+    def _contains_wide(
+        self, number: NDArray[np.integer], amount: NDArray[np.integer]
+    ) -> NDArray[np.bool_]:
+        """Rows of tables with room for more than four elements."""
+        if number.shape[1] > MAX_WIDE:
+            raise ScreenError(f"keys hold {MAX_WIDE} elements, not {number.shape[1]}")
+        order = np.argsort(number, axis=1, kind="stable")  # empty slots first
+        number = np.take_along_axis(number, order, axis=1)
+        amount = np.take_along_axis(amount, order, axis=1)
+        wide = (number > 0).sum(1) > MAX_ELEMENTS
+        found = np.zeros(len(number), bool)
+        found[~wide] = self.contains(number[~wide, -MAX_ELEMENTS:], amount[~wide, -MAX_ELEMENTS:])
+        for half in (slice(None, MAX_ELEMENTS), slice(MAX_ELEMENTS, None)):
+            composition_keys(number[wide, half], amount[wide, half])  # checks the values
+        found[wide] = np.isin(_wide_keys(number[wide], amount[wide]), self._wide)
+        return found
+
+
+def _wide_keys(number: NDArray[np.integer], amount: NDArray[np.integer]) -> NDArray[np.void]:
+    """Rows of up to eight elements as bytes, empty slots first."""
+    keys = np.zeros((len(number), MAX_WIDE), ">u2")
+    if number.shape[1]:
+        keys[:, -number.shape[1] :] = number.astype(np.int64) << AMOUNT_BITS | amount
+    return keys.view(f"V{2 * MAX_WIDE}").ravel()
 
 
 def _as_tables(

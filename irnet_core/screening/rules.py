@@ -1,25 +1,34 @@
-"""Chemical rules that tell which compositions could be ionic compounds.
+"""Named sets of rules that tell which compositions could be compounds, and their verdicts.
 
-The test is SMACT's (Davies et al., Chem 2016, doi:10.1016/j.chempr.2016.09.010; SMACT,
+The charge rules are SMACT's (Davies et al., Chem 2016, doi:10.1016/j.chempr.2016.09.010; SMACT,
 doi:10.21105/joss.01361): give each element one oxidation state so that the charges cancel and,
 if electronegativities count, every cation is less electronegative than every anion.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from irnet_core.errors import DataError, ScreenError
+from irnet_core.errors import ScreenError
+from irnet_core.screening.charges import find_neutral
+from irnet_core.screening.element_limits import ElementFacts, ElementLimits
+from irnet_core.screening.ions import MAX_STATE, N_ATOMIC_NUMBERS, ElementRules
 
-N_ATOMIC_NUMBERS = 119  # row 0 stands for no element
-MAX_STATE = 15  # four elements of 255 atoms each then still fit int16
-CHUNK_ROWS = 32_768  # the arrays of a chunk stay in cache
+__all__ = [
+    "MAX_STATE",
+    "RULES",
+    "SETS",
+    "ElementRules",
+    "Rules",
+    "Verdicts",
+    "neutral_assignments",
+]
+
+MAX_ELEMENTS = 8
 
 RULES = {
     "charge_neutrality": (
@@ -28,89 +37,184 @@ RULES = {
     "electronegativity": (
         "In the same choice every cation has a lower Pauling electronegativity than every anion."
     ),
+    "mixed_valence": (
+        "Or the same holds if one element of SMACT's list of mixed valence takes two of its states"
+        " of one sign, each by at least one atom."
+    ),
+    "intermetallic": "Or all elements are metals, whatever their charges.",
 }
 """Names of the rules, as manifests record them, and what each demands."""
 
+SETS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "neutral": ("charge_neutrality",),
+    "strict": ("charge_neutrality", "electronegativity"),
+    "smact": ("charge_neutrality", "electronegativity", "intermetallic"),
+    "permissive": ("charge_neutrality", "electronegativity", "mixed_valence", "intermetallic"),
+    "intermetallic": ("intermetallic",),
+}
+"""Rule sets by name; ``"smact"`` is ``smact_validity`` as it is by default."""
 
-@dataclass(frozen=True, eq=False)
-class ElementRules:
-    """What the rules know of each element, by atomic number.
+NONE, NEUTRAL, MIXED_VALENCE, INTERMETALLIC = range(4)
+BRANCHES = ("none", "neutral", "mixed_valence", "intermetallic")
+"""Meaning of the branch codes: by which of its alternatives a candidate passed."""
+
+
+class Verdicts(NamedTuple):
+    """What the rules say of each candidate.
 
     Attributes
     ----------
-    oxidation_states : numpy.ndarray of int8, shape (119, s)
-        Oxidation states in order of preference, from column 0; entries beyond `n_states` are
-        ignored. A state of 0 is neither cation nor anion.
-    n_states : numpy.ndarray of int, shape (119,)
-        Number of oxidation states; 0 if none is known, and the element then fails every rule.
-    electronegativity : numpy.ndarray of float64, shape (119,)
-        Pauling electronegativity; NaN if unknown, and the element then fails that rule.
+    passes : numpy.ndarray of bool, shape (n,)
+    states : numpy.ndarray of int8, shape (n, k)
+        Oxidation states of the branches neutral and mixed valence, else zeros.
+    second_states : numpy.ndarray of int8, shape (n, k)
+        Equal to `states`, but for the element of mixed valence, whose higher state it is.
+    branch : numpy.ndarray of uint8, shape (n,)
+        Places in :data:`BRANCHES`; 0 where the candidate fails, or where there are no charge rules.
+    survivors : dict of str to int
+        Candidates left after each rule, in the order of the rules; the last is their set's name.
+    """
+
+    passes: NDArray[np.bool_]
+    states: NDArray[np.int8]
+    second_states: NDArray[np.int8]
+    branch: NDArray[np.uint8]
+    survivors: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A rule set together with limits on elements and price.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`SETS`.
+    data : ElementRules
+        Oxidation states, electronegativities, metals and elements of mixed valence.
+    facts : ElementFacts, optional
+        Needed if limits are set on price, abundance or toxicity.
+    limits : ElementLimits
+        None by default.
 
     Raises
     ------
-    DataError
-        If a shape is wrong or an oxidation state exceeds 15 in size.
+    ScreenError
+        If there is no set of that name, or the limits contradict each other.
+
+    Examples
+    --------
+    >>> data = ElementRules.from_lists({3: [1], 8: [-2]}, {3: 0.98, 8: 3.44})
+    >>> rules = Rules("strict", data)
+    >>> oxides = np.array([[3, 8], [3, 8]], np.uint8), np.array([[2, 1], [1, 1]], np.uint8)
+    >>> verdicts = rules.apply(*oxides)
+    >>> verdicts.passes.tolist(), verdicts.states.tolist(), verdicts.survivors
+    ([True, False], [[1, -2], [0, 0]], {'strict': 1})
     """
 
-    oxidation_states: NDArray[np.int8]
-    n_states: NDArray[np.integer]
-    electronegativity: NDArray[np.float64]
+    name: str
+    data: ElementRules
+    facts: ElementFacts | None = None
+    limits: ElementLimits = field(default_factory=ElementLimits)
 
     def __post_init__(self) -> None:
-        width = self.oxidation_states.shape[1] if self.oxidation_states.ndim == 2 else 0
-        if self.oxidation_states.shape != (N_ATOMIC_NUMBERS, width) or width == 0:
-            raise DataError(
-                f"shape {self.oxidation_states.shape} should be ({N_ATOMIC_NUMBERS}, states)",
-                column="oxidation_states",
-            )
-        for name in ("n_states", "electronegativity"):
-            if getattr(self, name).shape != (N_ATOMIC_NUMBERS,):
-                raise DataError("give one value per atomic number, 0 to 118", column=name)
-        bad = (self.n_states < 0) | (self.n_states > width)
-        if bad.any():
-            raise DataError(
-                f"should lie between 0 and the {width} columns of oxidation_states",
-                column="n_states",
-                row=int(np.argmax(bad)),
-            )
-        used = np.arange(width) < self.n_states[:, None]
-        too_large = np.abs(self.oxidation_states.astype(np.int16)) > MAX_STATE
-        bad = np.any(used & too_large, axis=1)
-        if bad.any():
-            raise DataError(
-                f"oxidation states beyond {MAX_STATE} do not exist; correct the table",
-                column="oxidation_states",
-                row=int(np.argmax(bad)),
-            )
+        if self.name not in SETS:
+            raise ScreenError(f"there are no rules {self.name!r}: choose among {', '.join(SETS)}")
+        limited = self.limits.describe()
+        if self.facts is None and {"max_price", "min_abundance", "no_toxic"} & limited.keys():
+            raise ScreenError("limits on price, abundance or toxicity need a table of the elements")
+        self.limits.allowed(self._facts)
 
-    @classmethod
-    def from_lists(
-        cls,
-        oxidation_states: Mapping[int, Sequence[int]],
-        electronegativity: Mapping[int, float],
-    ) -> ElementRules:
-        """Rules from oxidation states and electronegativities keyed by atomic number.
+    def apply(
+        self,
+        numbers: NDArray[np.uint8],
+        amounts: NDArray[np.uint8],
+        with_states: bool = True,
+    ) -> Verdicts:
+        """Verdicts on candidates.
 
-        Examples
-        --------
-        >>> data = ElementRules.from_lists({3: [1], 8: [-2, -1]}, {3: 0.98, 8: 3.44})
-        >>> data.n_states[[3, 8, 26]].tolist()
-        [1, 2, 0]
+        An element alone is neutral and passes every set of charge rules, as in SMACT.
+
+        Parameters
+        ----------
+        numbers, amounts : numpy.ndarray of uint8, shape (n, k)
+            Atomic numbers, ascending, zeros at the end for padding, ``k <= 8``; atoms of each. It
+            is fast if candidates of one chemical system are adjacent.
+        with_states : bool
+            Whether states are wanted; zeros otherwise, which is faster: ask for them again for the
+            few candidates that are kept.
+
+        Returns
+        -------
+        Verdicts
+
+        Raises
+        ------
+        ScreenError
+            If the arrays are not two uint8 tables of one shape.
         """
-        width = max((len(states) for states in oxidation_states.values()), default=0)
-        table = np.zeros((N_ATOMIC_NUMBERS, max(width, 1)), np.int64)
-        n_states = np.zeros(N_ATOMIC_NUMBERS, np.int64)
-        values = np.full(N_ATOMIC_NUMBERS, np.nan)
-        for number in {*oxidation_states, *electronegativity}:
-            if not 0 < number < N_ATOMIC_NUMBERS:
-                raise DataError(f"{number} is not an atomic number; correct the table")
-        for number, states in oxidation_states.items():
-            table[number, : len(states)] = states
-            n_states[number] = len(states)
-        for number, value in electronegativity.items():
-            values[number] = value
-        # clipped values are still out of range, and refused as such
-        return cls(np.clip(table, -128, 127).astype(np.int8), n_states, values)
+        _check(numbers, amounts, 1, MAX_ELEMENTS)
+        passes = np.ones(len(numbers), np.bool_)
+        survivors: dict[str, int] = {}
+        for name, mask in self.limits.masks(numbers, amounts, self._facts).items():
+            passes &= mask
+            survivors[name] = int(passes.sum())
+        branch = np.zeros(len(numbers), np.uint8)
+        states, second = np.zeros((2, *numbers.shape), np.int8)
+        if rules := SETS[self.name]:
+            rows = np.flatnonzero(passes)
+            if len(rows) < len(numbers):
+                chosen = numbers[rows], amounts[rows]
+            else:
+                chosen = numbers, amounts
+            branch[rows], states[rows], second[rows] = self._charges(*chosen, rules, with_states)
+            passes = branch > 0
+        survivors[self.name] = int(passes.sum())
+        return Verdicts(passes, states, second, branch, survivors)
+
+    def describe(self) -> dict[str, Any]:
+        """What manifests record: name, meaning of each rule, limits, digest of the tables."""
+        return {
+            "rules": self.name,
+            "meaning": {rule: RULES[rule] for rule in SETS[self.name]},
+            "limits": self.limits.describe(),
+            "elements_sha256": self.data.digest(),
+        } | ({} if self.facts is None else {"facts_sha256": self.facts.digest()})
+
+    @property
+    def _facts(self) -> ElementFacts:
+        return self.facts if self.facts is not None else ElementFacts.unknown()
+
+    def _charges(
+        self,
+        numbers: NDArray[np.uint8],
+        amounts: NDArray[np.uint8],
+        rules: tuple[str, ...],
+        with_states: bool,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.int8]]:
+        """Branch, states and second states of candidates within the limits."""
+        branch = np.zeros(len(numbers), np.uint8)
+        states, second = np.zeros((2, *numbers.shape), np.int8)
+        order = "electronegativity" in rules
+        if numbers.shape[1]:
+            branch[(numbers > 0).sum(axis=1) == 1] = NEUTRAL
+        for code, wanted in ((NEUTRAL, "charge_neutrality"), (MIXED_VALENCE, "mixed_valence")):
+            if wanted not in rules:
+                continue
+            mixed = code == MIXED_VALENCE
+            # choosing rows keeps systems together; the first branch takes all as they are
+            rows = np.flatnonzero(branch == NONE) if mixed else slice(None)
+            found = find_neutral(numbers[rows], amounts[rows], self.data, order, mixed, with_states)
+            part = branch[rows]
+            part[found.passes & (part == NONE)] = code
+            branch[rows] = part
+            states[rows], second[rows] = found.states, found.second
+        if "intermetallic" in rules:
+            metal = self.data.metal.copy()
+            metal[0] = True
+            branch[metal[numbers].all(axis=1) & (branch == NONE)] = INTERMETALLIC
+        return branch, states, second
 
 
 def neutral_assignments(
@@ -129,7 +233,7 @@ def neutral_assignments(
     Parameters
     ----------
     numbers : numpy.ndarray of uint8, shape (n, arity)
-        Atomic numbers, 2 to 4 columns.
+        Atomic numbers, 2 to 8 columns; zeros at the end for padding.
     amounts : numpy.ndarray of uint8, shape (n, arity)
         Atoms of each element.
     data : ElementRules
@@ -147,7 +251,7 @@ def neutral_assignments(
     Raises
     ------
     ScreenError
-        If the arrays are not two uint8 tables of the same shape with 2 to 4 columns.
+        If the arrays are not two uint8 tables of the same shape with 2 to 8 columns.
 
     Examples
     --------
@@ -159,107 +263,20 @@ def neutral_assignments(
     >>> passes.tolist(), states.tolist()
     ([True, True, False], [[1, -2], [1, -1], [0, 0]])
     """
+    _check(numbers, amounts, 2, MAX_ELEMENTS)
+    found = find_neutral(numbers, amounts, data, electronegativity)
+    return found.passes, found.states
+
+
+def _check(numbers: NDArray[np.uint8], amounts: NDArray[np.uint8], least: int, most: int) -> None:
     if numbers.dtype != np.uint8 or amounts.dtype != np.uint8:
         raise ScreenError(
             f"numbers and amounts are {numbers.dtype} and {amounts.dtype}; give uint8 arrays"
         )
-    if numbers.shape != amounts.shape or numbers.ndim != 2 or not 2 <= numbers.shape[1] <= 4:
+    if numbers.shape != amounts.shape or numbers.ndim != 2 or not least <= numbers.shape[1] <= most:
         raise ScreenError(
             f"numbers {numbers.shape} and amounts {amounts.shape} should have one shape with"
-            " 2 to 4 columns"
+            f" {least} to {most} columns"
         )
     if numbers.size and numbers.max() >= N_ATOMIC_NUMBERS:
         raise ScreenError(f"atomic number {numbers.max()} exceeds {N_ATOMIC_NUMBERS - 1}")
-    by_sign = {sign: _states_of_sign(data, sign) for sign in (1, -1, 0)}
-    patterns = _sign_patterns(numbers.shape[1], with_zero=bool(by_sign[0][1].any()))
-    # an element without electronegativity fails even where its own charge is 0
-    usable = np.full(N_ATOMIC_NUMBERS, True)
-    if electronegativity:
-        usable = ~np.isnan(data.electronegativity)
-
-    passes = np.zeros(len(numbers), bool)
-    states = np.zeros(numbers.shape[::-1], np.int8)  # (arity, n)
-    for start in range(0, len(numbers), CHUNK_ROWS):
-        chunk = slice(start, start + CHUNK_ROWS)
-        number, amount = numbers[chunk].T.astype(np.intp), amounts[chunk].T
-        undecided = np.all(usable[number], axis=0)
-        has = {sign: (count > 0)[number] for sign, (_, count) in by_sign.items()}
-        order = data.electronegativity[number]
-        for signs in patterns:
-            possible = undecided.copy()
-            for position, sign in enumerate(signs):
-                possible &= has[sign][position]
-            if electronegativity:
-                possible &= _cations_below_anions(signs, order)
-            rows = np.flatnonzero(possible)
-            if len(rows) == 0:
-                continue
-            choices = []
-            for sign, z in zip(signs, number[:, rows], strict=True):
-                table, count = by_sign[sign]
-                choices.append(table[: count[z].max()].take(z, axis=1))
-            found, chosen = _balance(choices, amount[:, rows])
-            rows = rows[found]
-            undecided[rows] = False
-            passes[start + rows] = True
-            states[:, start + rows] = chosen
-    return passes, states.T
-
-
-def _sign_patterns(arity: int, with_zero: bool) -> list[tuple[int, ...]]:
-    """Signs of charges that can cancel, in the order in which they are tried."""
-    signs = (1, -1, 0) if with_zero else (1, -1)
-    patterns = [p for p in product(signs, repeat=arity) if (1 in p) == (-1 in p)]
-    return sorted(patterns, key=lambda p: (p.count(0), p.count(-1)))
-
-
-def _states_of_sign(data: ElementRules, sign: int) -> tuple[NDArray[np.int16], NDArray[np.intp]]:
-    """Each element's states of one sign, (slots, 119), and how many there are, (119,).
-
-    Short columns are filled up with their last state: that repeats assignments, but adds none
-    and does not change which comes first.
-    """
-    width = data.oxidation_states.shape[1]
-    keep = np.arange(width) < data.n_states[:, None]
-    keep &= np.sign(data.oxidation_states) == sign
-    count = keep.sum(1)
-    slots = np.minimum(np.arange(width), np.maximum(count - 1, 0)[:, None])
-    order = np.take_along_axis(np.argsort(~keep, axis=1, kind="stable"), slots, axis=1)
-    return np.take_along_axis(data.oxidation_states, order, axis=1).T.astype(np.int16), count
-
-
-def _cations_below_anions(
-    signs: tuple[int, ...], electronegativity: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Whether the highest cation of each column (arity, n) lies strictly below the lowest anion."""
-    cations = [e for e, sign in zip(electronegativity, signs, strict=True) if sign > 0]
-    anions = [e for e, sign in zip(electronegativity, signs, strict=True) if sign < 0]
-    below = np.ones(electronegativity.shape[1], bool)
-    for cation, anion in product(cations, anions):
-        below &= cation < anion
-    return below
-
-
-def _balance(
-    states: list[NDArray[np.int16]], amount: NDArray[np.uint8]
-) -> tuple[NDArray[np.intp], NDArray[np.int16]]:
-    """Columns whose charges cancel for some choice of states, and the first choice of each.
-
-    `states` holds one (slots, n) array per element, `amount` is (arity, n); the results are
-    (found,) and (arity, found).
-    """
-    charges = [state * a for state, a in zip(states, amount, strict=True)]
-    shape = [len(state) for state in states]
-    place = math.prod(shape)
-    first = np.full(amount.shape[1], -1, np.int32)
-    # backwards, so that the first choice is the last to be written
-    for slots in reversed(list(np.ndindex(*shape[:-1]))):
-        needed = np.negative(charges[0][slots[0]])
-        for charge, slot in zip(charges[1:], slots[1:], strict=False):
-            needed -= charge[slot]
-        for charge in charges[-1][::-1]:
-            place -= 1
-            np.copyto(first, place, where=charge == needed)
-    found = np.flatnonzero(first >= 0)
-    chosen = np.unravel_index(first[found], shape)
-    return found, np.stack([s[slot, found] for s, slot in zip(states, chosen, strict=True)])

@@ -1,0 +1,206 @@
+"""Named rule sets: mixed valence against brute force, branches, limits, funnel."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from featurizers.elements import Z_OF
+from featurizers.formula import parse_formulas
+from featurizers.screening_elements import default_elements, element_facts, rules_data
+from irnet_core.errors import ScreenError
+from irnet_core.screening.candidates import Enumeration
+from irnet_core.screening.element_limits import ElementLimits, composition_price
+from irnet_core.screening.rules import BRANCHES, SETS, ElementRules, Rules
+
+
+def rows(*formulas: str) -> tuple[np.ndarray, np.ndarray]:
+    parsed = parse_formulas(formulas)
+    return parsed.numbers, parsed.amounts.astype(np.uint8)
+
+
+def branch(name: str, *formulas: str) -> list[str]:
+    return [BRANCHES[code] for code in Rules(name, rules_data()).apply(*rows(*formulas)).branch]
+
+
+def test_known_compounds_pass_by_the_branch_that_explains_them() -> None:
+    formulas = ("NaCl", "Fe3O4", "Cu3Al", "Na2Cl", "Cu", "LiFePO4")
+    assert branch("strict", *formulas) == ["neutral", "none", "none", "none", "neutral", "neutral"]
+    assert branch("permissive", *formulas) == [
+        "neutral", "mixed_valence", "intermetallic", "none", "neutral", "neutral"
+    ]  # fmt: skip
+    assert branch("intermetallic", "NaCl", "Cu3Al") == ["none", "intermetallic"]
+
+
+def test_magnetite_is_of_mixed_valence_with_states_two_and_three() -> None:
+    data = ElementRules.from_lists({8: [-2], 26: [2, 3]}, {8: 3.44, 26: 1.83})
+    data.mixed_valence[26] = True
+    verdicts = Rules("permissive", data).apply(*rows("Fe3O4", "FeO", "Fe4O3"))
+    assert [BRANCHES[code] for code in verdicts.branch] == ["mixed_valence", "neutral", "none"]
+    assert verdicts.states.tolist() == [[-2, 2], [-2, 2], [0, 0]]
+    assert verdicts.second_states.tolist() == [[-2, 3], [-2, 2], [0, 0]]
+    assert not Rules("strict", data).apply(*rows("Fe3O4")).passes[0]
+
+
+def brute_mixed(numbers: list[int], amounts: list[int], data: ElementRules) -> bool:
+    """Some element of mixed valence takes two states of one sign, written down row by row."""
+    own = [data.oxidation_states[z, : data.n_states[z]].tolist() for z in numbers]
+    order = [data.electronegativity[z] for z in numbers]
+    if np.isnan(order).any():
+        return False
+    for j, z in enumerate(numbers):
+        if not data.mixed_valence[z]:
+            continue
+        for states in product(*own):
+            for other in own[j]:
+                if other <= states[j] or other * states[j] <= 0:
+                    continue
+                fixed = sum(
+                    s * a for i, (s, a) in enumerate(zip(states, amounts, strict=True)) if i != j
+                )
+                totals = [states[j] * (amounts[j] - m) + other * m for m in range(1, amounts[j])]
+                cations = [e for s, e in zip(states, order, strict=True) if s > 0]
+                anions = [e for s, e in zip(states, order, strict=True) if s < 0]
+                if -fixed in totals and max(cations, default=-9) < min(anions, default=9):
+                    return True
+    return False
+
+
+@pytest.mark.parametrize("arity", [2, 3])
+def test_mixed_valence_is_that_of_brute_force(arity: int) -> None:
+    data = rules_data()
+    family = Enumeration((1, 8, 16, 22, 26, 29, 50, 92), arity, 8)
+    every = max(1, len(family) // 300)
+    numbers, amounts = (column[::every] for column in family.take(0, len(family)))
+    strict = Rules("strict", data).apply(numbers, amounts)
+    found = Rules("permissive", data).apply(numbers, amounts)
+    expected = [
+        brute_mixed(z, a, data) for z, a in zip(numbers.tolist(), amounts.tolist(), strict=True)
+    ]
+    wanted = ~strict.passes & np.array(expected)
+    np.testing.assert_array_equal(found.branch == BRANCHES.index("mixed_valence"), wanted)
+    assert wanted.any()
+    assert not wanted.all()
+
+
+def test_verdicts_do_not_depend_on_how_rows_are_given() -> None:
+    family = Enumeration((3, 8, 16, 26, 29), 3, 9)
+    numbers, amounts = family.take(0, len(family))
+    shuffled = np.random.default_rng(0).permutation(len(family))
+    for name in SETS:
+        rules = Rules(name, rules_data())
+        whole = rules.apply(numbers, amounts)
+        mixed = rules.apply(numbers[shuffled], amounts[shuffled])
+        wide = rules.apply(*(np.pad(column, ((0, 0), (0, 2))) for column in (numbers, amounts)))
+        for field in ("passes", "branch", "states", "second_states"):
+            np.testing.assert_array_equal(getattr(whole, field)[shuffled], getattr(mixed, field))
+        np.testing.assert_array_equal(whole.states, wide.states[:, :3])
+        np.testing.assert_array_equal(whole.branch, wide.branch)
+        quick = rules.apply(numbers, amounts, with_states=False)
+        np.testing.assert_array_equal(whole.branch, quick.branch)
+        assert whole.survivors == {name: int(whole.passes.sum())}
+
+
+def test_limits_count_in_order_and_bind() -> None:
+    limits = ElementLimits(
+        exclude=(Z_OF["Cl"],), must_contain=(8,), max_price=20, min_abundance=1, no_toxic=True
+    )
+    rules = Rules("strict", rules_data(), element_facts(), limits)
+    formulas = ("NaCl", "MgS", "PbO", "Ag2O", "MgO", "Sc2O3", "MgO3")
+    verdicts = rules.apply(*rows(*formulas))
+    assert verdicts.passes.tolist() == [False, False, False, False, True, False, False]
+    assert verdicts.survivors == {
+        "elements": 6, "no_toxic": 5, "min_abundance": 4, "must_contain": 3, "max_price": 2,
+        "strict": 1,
+    }  # fmt: skip
+    described = rules.describe()
+    assert described["limits"] == limits.describe()
+    assert set(described["meaning"]) == set(SETS["strict"])
+    assert (
+        described["elements_sha256"]
+        != Rules("strict", rules_data("common")).describe()["elements_sha256"]
+    )
+
+
+def test_price_is_by_mass() -> None:
+    facts = element_facts()
+    (price,) = composition_price(*rows("Li2O"), facts)
+    lithium, oxygen = 2 * facts.weight[3], facts.weight[8]
+    expected = (lithium * facts.price_usd_kg[3] + oxygen * facts.price_usd_kg[8]) / (
+        lithium + oxygen
+    )
+    assert price == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_element_without_a_price_is_not_cheap() -> None:
+    facts = element_facts()
+    unpriced = int(np.flatnonzero(np.isnan(facts.price_usd_kg))[1])
+    row = np.array([[unpriced]], np.uint8), np.array([[1]], np.uint8)
+    rules = Rules("none", rules_data(), facts, ElementLimits(max_price=1e12))
+    assert not rules.apply(*row).passes[0]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"include": (3, 8), "exclude": (8,)}, "included and excluded"),
+        ({"must_contain": (8,), "exclude": (8,)}, "must occur but are excluded"),
+        ({"must_contain": (8,), "include": (3,)}, "must occur but are not included"),
+        ({"include": ()}, "no element is included"),
+        ({"exclude": (119,)}, "119 is not an atomic number"),
+        ({"max_price": float("nan")}, "max_price is nan"),
+        ({"min_abundance": -1.0}, "min_abundance is -1"),
+        ({"must_contain": (82,), "no_toxic": True}, "must occur but are toxic"),
+        ({"min_abundance": 1e9}, "leave no element"),
+    ],
+)
+def test_contradictory_limits_are_refused(limits: dict[str, object], message: str) -> None:
+    with pytest.raises(ScreenError, match=message):
+        Rules("strict", rules_data(), element_facts(), ElementLimits(**limits))  # type: ignore[arg-type]
+
+
+def test_unknown_sets_and_missing_facts_are_refused() -> None:
+    with pytest.raises(ScreenError, match="choose among none"):
+        Rules("lenient", rules_data())
+    with pytest.raises(ScreenError, match="table of the elements"):
+        Rules("strict", rules_data(), limits=ElementLimits(no_toxic=True))
+    with pytest.raises(ScreenError, match="smact or common"):
+        rules_data("icsd")  # type: ignore[arg-type]
+
+
+def smact_verdicts(name: str, numbers: np.ndarray, amounts: np.ndarray) -> list[bool]:
+    samples = pytest.importorskip("benchmarks.rules_sample")
+    screening = pytest.importorskip("smact.screening")
+    options = samples.SMACT_OPTIONS[name]
+    return [screening.smact_validity(f, **options) for f in samples.formulas_of(numbers, amounts)]
+
+
+@pytest.mark.parametrize("name", ["neutral", "strict", "smact"])
+@pytest.mark.parametrize("n", [600, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_verdicts_are_those_of_smact_validity(name: str, n: int) -> None:
+    samples = pytest.importorskip("benchmarks.rules_sample")
+    numbers, amounts, _ = samples.sample(n, seed=1)
+    assert len(numbers) == n
+    passes = Rules(name, rules_data()).apply(numbers, amounts).passes
+    assert passes.tolist() == smact_verdicts(name, numbers, amounts)
+    assert 0.1 < passes.mean() < 0.9
+
+
+@pytest.mark.slow
+def test_permissive_is_within_smacts_mixed_valence() -> None:
+    """SMACT lets every atom choose, so what passes here passes there; not the other way round."""
+    screening = pytest.importorskip("smact.screening")
+    samples = pytest.importorskip("benchmarks.rules_sample")
+    family = Enumeration(default_elements(), 2, 8)
+    numbers, amounts = (column[::20] for column in family.take(0, len(family)))
+    ours = Rules("permissive", rules_data()).apply(numbers, amounts).passes
+    theirs = np.array(
+        [
+            screening.smact_validity(f, mixed_valence=True)
+            for f in samples.formulas_of(numbers, amounts)
+        ]
+    )
+    assert not (ours & ~theirs).any()
+    assert (ours == theirs).mean() > 0.98
