@@ -165,19 +165,20 @@ def decompositions(phases: Phases, products: ArrayLike, fractions: ArrayLike) ->
     used = product >= 0
     distinct, which = np.unique(product[used], return_inverse=True)
     spelled, _ = canonical_formulas(phases.numbers[distinct], phases.fractions[distinct])
-    shares = pa.array([f" {max(t, 1) / 1000:g} ".lstrip() for t in range(1001)])
+    shares = pa.array([f"{max(t, 1) / 1000:g} " for t in range(1001)])
     place = np.zeros(product.shape, np.int64)
     place[used] = which
     thousandths = np.rint(np.where(used, share, 0.0) * 1000).astype(np.int64).clip(0, 1000)
-    terms = [
-        pc.binary_join_element_wise(
-            shares.take(_indices(thousandths[:, slot], used[:, slot])),
-            pa.array(spelled, pa.string()).take(_indices(place[:, slot], used[:, slot])),
-            "",
-        )
-        for slot in range(product.shape[1])
-    ]
-    joined = pc.binary_join_element_wise(*terms, " + ", null_handling="skip")
+    names = pa.array(spelled, pa.string())
+    parts: list[Any] = []
+    for slot in range(product.shape[1]):
+        valid = used[:, slot]
+        share_text = shares.take(_indices(thousandths[:, slot], valid))
+        name = names.take(_indices(place[:, slot], valid))
+        glue = pa.array(["", " + "]).take(pa.array(np.full(len(valid), min(slot, 1))))
+        parts.append(pc.binary_join_element_wise(glue, share_text, name, ""))  # null if one is
+    # not null_handling="skip", under which Arrow 26 loses rows that have nothing but nulls
+    joined = pc.binary_join_element_wise(*parts, "", null_handling="replace", null_replacement="")
     return pc.if_else(pa.array(used.any(1)), joined, pa.scalar(None, pa.string()))
 
 
