@@ -33,7 +33,7 @@ export DASK_CONFIG ?= $(CURDIR)/.cache/dask
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo server deploy worker test test-slow lint fault-matrix bench-features bench-hull bench-pull clean
+.PHONY: help setup demo server deploy worker test test-slow lint fault-matrix bench-features bench-hull bench-pull bench-query clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,9 @@ bench-hull: $(VENV)/.dev ## Compare the convex hulls with pymatgen's phase diagr
 
 bench-pull: $(VENV)/.dev ## Measure rows per second through fetch, parse, normalise and Parquet
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_pull $(BENCH_ARGS)
+
+bench-query: $(VENV)/.dev ## Write a ranked table of ten million rows and time the usual questions
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_query $(BENCH_ARGS)
 
 fault-matrix: $(VENV)/.dev ## Pull each database under each fault, write docs/fault-matrix.md
 	PYTHONPATH=tests $(BIN)/python -m fault_matrix $(MATRIX_ARGS)

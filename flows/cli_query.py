@@ -11,11 +11,29 @@ from rich.table import Table
 from flows.output import one_sentence, out, user_file
 from infra.settings import settings
 from irnet_core.errors import DataError, ScreenError
+from irnet_core.schema import (
+    CANDIDATE,
+    CHEMICAL_SYSTEM,
+    DOMAIN_PERCENTILE,
+    ELEMENTS,
+    N_ATOMS,
+    PARETO_FRONT,
+    PROPERTY_PARTS,
+    SCORE,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from flows.explain import Explanation
+
+
+#: Columns, or endings of them, that a printed table leaves out; files have them all.
+HIDDEN = (
+    *(part for part in PROPERTY_PARTS if part),
+    *(CANDIDATE.name, SCORE.name, CHEMICAL_SYSTEM.name, ELEMENTS.name, N_ATOMS.name),
+    *(DOMAIN_PERCENTILE.name, PARETO_FRONT.name),
+)
 
 
 def query(
@@ -70,7 +88,10 @@ def top(
         Path | None, typer.Option(help="File for the hits, .csv or .parquet, instead of print.")
     ] = None,
 ) -> None:
-    """The best hits of a screen: `irnet top --elements Li,O --max-hull 0.05 --gap 1..3`."""
+    """The best hits of a screen: `irnet top --elements Li,O --max-hull 0.05 --gap 1..3`.
+
+    A printed table has the main columns, `--output FILE` all of them.
+    """
     from infra.screens import open_screen
 
     with one_sentence():
@@ -143,13 +164,18 @@ def _property(text: str) -> tuple[str, tuple[float | None, float | None]]:
 
 
 def _table(hits: pa.Table) -> Table:
-    """Hits with the columns that fit a line: no index, no lists."""
-    hidden = ("candidate", "elements")
-    fields = [field for field in hits.schema if field.name not in hidden]
-    units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() for f in fields}
+    """Hits with the columns that fit a line, values with their standard deviations."""
+    shown = [field for field in hits.schema if not field.name.endswith(HIDDEN)]
+    units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() for f in shown}
     table = Table(*(f"{n} ({u})" if u not in ("", "1") else n for n, u in units.items()))
     for row in hits.to_pylist():
-        table.add_row(*(_shown(row[field.name]) for field in fields))
+        spreads = (row.get(f"{name}_std") for name in units)
+        table.add_row(
+            *(
+                _shown(row[name]) + (f" ± {spread:.3f}" if spread is not None else "")
+                for name, spread in zip(units, spreads, strict=True)
+            )
+        )
     return table
 
 
