@@ -33,7 +33,7 @@ export DASK_CONFIG ?= $(CURDIR)/.cache/dask
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo server deploy worker test test-slow lint fault-matrix bench-features bench-hull bench-pull bench-rules clean
+.PHONY: help setup demo server deploy worker test test-slow lint fault-matrix bench-features bench-hull bench-pull bench-rules bench-query bench-screen bench-discovery clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -82,6 +82,9 @@ bench-pull: $(VENV)/.dev ## Measure rows per second through fetch, parse, normal
 
 bench-rules: $(VENV)/.dev ## Compare the charge rules with SMACT's, in one run
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_rules $(BENCH_ARGS)
+
+bench-query: $(VENV)/.dev ## Write a ranked table of ten million rows and time the usual questions
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_query $(BENCH_ARGS)
 
 fault-matrix: $(VENV)/.dev ## Pull each database under each fault, write docs/fault-matrix.md
 	PYTHONPATH=tests $(BIN)/python -m fault_matrix $(MATRIX_ARGS)

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from flows.cli_models import predict, train
 from flows.cli_prepare import prepare
+from flows.cli_query import explain, query, top
 from flows.cli_screen import screen, show
 from flows.cli_snapshot import app as snapshot_app
 from flows.output import err, made, one_sentence, out, say
@@ -57,6 +58,9 @@ def _prepare() -> None:
 
 app.add_typer(snapshot_app, name="snapshot")
 app.command()(prepare)
+app.command()(query)
+app.command()(top)
+app.command()(explain)
 
 
 @app.command()
@@ -119,30 +123,6 @@ def demo() -> None:
         f"  {irnet} screen ternaries --model demo --elements Li,Na,Mg,Al,Si,P,S,O,F --max-atoms 12",
         soft_wrap=True,
     )
-
-
-@app.command()
-def query(
-    sql: Annotated[str, typer.Argument(help="A SELECT, for example over the view ranked.")],
-    rows: Annotated[int, typer.Option(min=1, help="Most rows to print.")] = 100,
-) -> None:
-    """Query the store with SQL (DuckDB).
-
-    For example `irnet query "SELECT formula, prediction FROM ranked LIMIT 10"`. The views: ranked
-    is the latest screen and snapshot the latest snapshot; the others are screen_ID and
-    snapshot_ID.
-    """
-    from infra.query import query as run_query
-    from infra.store import Store
-
-    with one_sentence():
-        names, values = run_query(Store(settings().store), sql, rows + 1)
-    table = Table(*names)
-    for row in values[:rows]:
-        table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
-    out.print(table)
-    if len(values) > rows:
-        out.print(f"only the first {rows} rows are shown, take more with --rows")
 
 
 @app.command()

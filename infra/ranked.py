@@ -174,21 +174,21 @@ def decompositions(phases: Phases, products: ArrayLike, fractions: ArrayLike) ->
 
 
 def product_texts(formulas: Sequence[str], products: ArrayLike, fractions: ArrayLike) -> pa.Array:
-    """Texts such as ``0.667 Li2O + 0.333 Fe2O3`` from formulas by their place, -1 for none."""
+    """The same from formulas: ``products`` (n, k) are places in them, -1 in empty slots."""
     place, share = np.asarray(products, np.int64), np.asarray(fractions, np.float64)
     used = place >= 0
-    spelled = pa.array(formulas, pa.string())
-    shares = pa.array([f" {max(t, 1) / 1000:g} ".lstrip() for t in range(1001)])
+    names = pa.array(formulas, pa.string())
+    shares = pa.array([f"{max(t, 1) / 1000:g} " for t in range(1001)])
     thousandths = np.rint(np.where(used, share, 0.0) * 1000).astype(np.int64).clip(0, 1000)
-    terms = [
-        pc.binary_join_element_wise(
-            shares.take(_indices(thousandths[:, slot], used[:, slot])),
-            spelled.take(_indices(place[:, slot], used[:, slot])),
-            "",
-        )
-        for slot in range(place.shape[1])
-    ]
-    joined = pc.binary_join_element_wise(*terms, " + ", null_handling="skip")
+    parts: list[Any] = []
+    for slot in range(place.shape[1]):
+        valid = used[:, slot]
+        share_text = shares.take(_indices(thousandths[:, slot], valid))
+        name = names.take(_indices(place[:, slot], valid))
+        glue = pa.array(["", " + "]).take(pa.array(np.full(len(valid), min(slot, 1))))
+        parts.append(pc.binary_join_element_wise(glue, share_text, name, ""))  # null if one is
+    # not null_handling="skip", under which Arrow 26 loses rows that have nothing but nulls
+    joined = pc.binary_join_element_wise(*parts, "", null_handling="replace", null_replacement="")
     return pc.if_else(pa.array(used.any(1)), joined, pa.scalar(None, pa.string()))
 
 

@@ -1,0 +1,259 @@
+"""Commands that look things up: ``query``, ``top`` and ``explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from flows.output import one_sentence, out, user_file
+from infra.settings import settings
+from irnet_core.errors import DataError, ScreenError
+from irnet_core.schema import (
+    CANDIDATE,
+    CHEMICAL_SYSTEM,
+    DOMAIN_PERCENTILE,
+    ELEMENTS,
+    N_ATOMS,
+    PARETO_FRONT,
+    PROPERTY_PARTS,
+    SCORE,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from flows.explain import Explanation
+
+
+#: Columns, or endings of them, that a printed table leaves out; files have them all.
+HIDDEN = (
+    *(part for part in PROPERTY_PARTS if part),
+    *(CANDIDATE.name, SCORE.name, CHEMICAL_SYSTEM.name, ELEMENTS.name, N_ATOMS.name),
+    *(DOMAIN_PERCENTILE.name, PARETO_FRONT.name),
+)
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="A SELECT, for example over the view ranked.")],
+    rows: Annotated[int, typer.Option(min=1, help="Most rows to print.")] = 100,
+) -> None:
+    """Query the store with SQL (DuckDB).
+
+    For example `irnet query "SELECT formula, score FROM ranked LIMIT 10"`. The views: ranked
+    is the latest screen and snapshot the latest snapshot; the others are screen_ID and
+    snapshot_ID.
+    """
+    from infra.query import query as run_query
+    from infra.store import Store
+
+    with one_sentence():
+        names, values = run_query(Store(settings().store), sql, rows + 1)
+    table = Table(*names)
+    for row in values[:rows]:
+        table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
+    out.print(table)
+    if len(values) > rows:
+        out.print(f"only the first {rows} rows are shown, take more with --rows")
+
+
+def top(
+    screen: Annotated[str, typer.Option(help="Name or id of a screen.")] = "latest",
+    elements: Annotated[
+        str | None, typer.Option(help="Symbols that the composition holds, such as Li,O.")
+    ] = None,
+    only: Annotated[
+        bool, typer.Option("--only", help="No other elements: hits of one chemical system.")
+    ] = False,
+    max_hull: Annotated[
+        float | None, typer.Option(help="Most energy above hull, in eV/atom.")
+    ] = None,
+    min_p_stable: Annotated[
+        float | None, typer.Option(help="Least probability of being stable.")
+    ] = None,
+    gap: Annotated[
+        str | None, typer.Option(help="Range of the predicted band gap in eV, such as 1..3.")
+    ] = None,
+    property: Annotated[
+        list[str] | None,
+        typer.Option(help="Range of a column, such as bulk_modulus_gpa=100..; may be repeated."),
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help='A further condition in SQL, such as "n_atoms < 6".')
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Hits at most.")] = 20,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the hits, .csv or .parquet, instead of print.")
+    ] = None,
+) -> None:
+    """The best hits of a screen: `irnet top --elements Li,O --max-hull 0.05 --gap 1..3`.
+
+    A printed table has the main columns, `--output FILE` all of them.
+    """
+    from infra.screens import open_screen
+
+    with one_sentence():
+        if output is not None and output.suffix not in (".csv", ".parquet"):
+            raise DataError("name a file that ends in .csv or .parquet", source=str(output))
+        opened = open_screen(screen)
+        hits = opened.top(
+            limit,
+            elements=[part.strip() for part in (elements or "").split(",") if part.strip()],
+            only=only,
+            max_hull=max_hull,
+            min_p_stable=min_p_stable,
+            gap=None if gap is None else _range(gap, "--gap"),
+            properties=dict(_property(text) for text in property or []),
+            where=where,
+        )
+        if output is not None:
+            _write(hits, output)
+    if output is not None:
+        out.print(f"{hits.num_rows:,} hits of {opened} -> {output}", soft_wrap=True)
+    elif hits.num_rows:
+        out.print(_table(hits))
+    else:
+        out.print(f"none of the {opened.manifest.rows:,} rows fulfils all conditions")
+
+
+def explain(
+    formula: Annotated[str, typer.Argument(help="A formula, such as LiFeO2.")],
+    model: Annotated[
+        str, typer.Option(help="Name or id of a model, or the folder of a bundle.")
+    ] = "default",
+    snapshot: Annotated[
+        str | None,
+        typer.Option(
+            help="Name or id of the known compounds; by default what the model was trained on."
+        ),
+    ] = None,
+    screen: Annotated[
+        str | None, typer.Option(help="Name or id of a screen, to show its row of the formula.")
+    ] = None,
+    features: Annotated[int, typer.Option(min=1, help="Features to show.")] = 10,
+    neighbours: Annotated[int, typer.Option(min=1, help="Known compounds to show.")] = 5,
+) -> None:
+    """Explain a prediction: `irnet explain LiFeO2 --model default`.
+
+    What moved it, by integrated gradients; the nearest known compounds; the convex hull there.
+    """
+    from flows.explain import explain as work
+
+    with one_sentence():
+        found = work(formula, model, snapshot, screen, neighbours)
+    _explained(found, features)
+
+
+def _range(text: str, what: str) -> tuple[float | None, float | None]:
+    """Both ends of ``LO..HI``, either of which may be left out."""
+    low, dots, high = text.partition("..")
+    try:
+        ends = tuple(float(end) if end.strip() else None for end in (low, high))
+    except ValueError:
+        ends = (None, None)
+    if not dots or ends == (None, None):
+        raise ScreenError(f"{what} takes a range such as 1..3, 1.. or ..3, not {text!r}")
+    return ends[0], ends[1]
+
+
+def _property(text: str) -> tuple[str, tuple[float | None, float | None]]:
+    name, _, limits = text.partition("=")
+    return name.strip(), _range(limits, f"--property {name.strip()}=")
+
+
+def _table(hits: pa.Table) -> Table:
+    """Hits with the columns that fit a line, values with their standard deviations."""
+    shown = [field for field in hits.schema if not field.name.endswith(HIDDEN)]
+    units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() for f in shown}
+    table = Table(*(f"{n} ({u})" if u not in ("", "1") else n for n, u in units.items()))
+    for row in hits.to_pylist():
+        spreads = (row.get(f"{name}_std") for name in units)
+        table.add_row(
+            *(
+                _shown(row[name]) + (f" ± {spread:.3f}" if spread is not None else "")
+                for name, spread in zip(units, spreads, strict=True)
+            )
+        )
+    return table
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return " ".join(f"{item:+d}" for item in value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _write(hits: pa.Table, path: Path) -> None:
+    import pyarrow.csv as pa_csv
+    import pyarrow.parquet as pq
+
+    with user_file(path) as file:
+        if path.suffix == ".parquet":
+            pq.write_table(hits, file, compression="zstd")
+        else:
+            pa_csv.write_csv(_flat(hits), file)
+
+
+def _flat(hits: pa.Table) -> pa.Table:
+    """Lists as texts, which CSV can hold."""
+    import pyarrow as pa
+
+    for position, column in enumerate(hits.schema):
+        if pa.types.is_list(column.type):
+            texts = [
+                None if row is None else " ".join(map(str, row))
+                for row in hits.column(position).to_pylist()
+            ]
+            hits = hits.set_column(position, column.name, pa.array(texts, pa.string()))
+    return hits
+
+
+def _explained(found: Explanation, features: int) -> None:
+    unit = found.unit
+    out.print(f"{found.formula}: {found.target} {found.prediction:.4f} {unit} by {found.model}")
+    share = found.attribution
+    out.print(
+        f"\nwhat moved it from {share.baseline:.4f} {unit} ({found.baseline}), integrated "
+        "gradients:",
+        soft_wrap=True,
+    )
+    largest = share.largest(features)
+    moved = Table("feature", "here", "baseline", f"moves it by ({unit})")
+    for i in largest:
+        moved.add_row(
+            found.inputs[i],
+            f"{found.values[i]:.4g}",
+            f"{found.means[i]:.4g}",
+            f"{share.values[i]:+.4f}",
+        )
+    others = len(share.values) - len(largest)
+    if others:
+        rest = float(share.values.sum() - share.values[largest].sum())
+        moved.add_row(f"{others} others together", "", "", f"{rest:+.4f}")
+    out.print(moved)
+    if found.neighbours:
+        out.print(f"\nnearest compounds of snapshots/{found.snapshot}, by scaled features:")
+        near = Table("composition", "distance", f"{found.target} ({unit})", "rows")
+        for one in found.neighbours:
+            value = "" if one.value is None else f"{one.value:.4f}"
+            near.add_row(one.formula, f"{one.distance:.3f}", value, str(one.rows))
+        out.print(near)
+    if found.hull is not None:
+        out.print(f"\nhull of the known phases: {found.hull:.4f} eV/atom at {found.formula}")
+        if found.above is not None:
+            side = "above" if found.above >= 0 else "below"
+            out.print(f"predicted {abs(found.above):.4f} eV/atom {side} it")
+        out.print(f"decomposes into: {found.decomposition}", soft_wrap=True)
+    if found.ranked:
+        out.print(f"\nrank {found.ranked['rank']:,} of the screen:", soft_wrap=True)
+        row = Table("column", "value")
+        for name, value in found.ranked.items():
+            if name not in ("elements", "formula", "rank"):
+                row.add_row(name, _shown(value))
+        out.print(row)
+    for note in found.notes:
+        out.print(f"\nnote: {note}", soft_wrap=True)
