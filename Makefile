@@ -33,7 +33,7 @@ export DASK_CONFIG ?= $(CURDIR)/.cache/dask
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo server deploy worker test test-slow lint fault-matrix bench-features bench-hull bench-pull clean
+.PHONY: help setup demo server deploy worker test test-slow lint fault-matrix bench-features bench-hull bench-models bench-pull clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,9 @@ bench-features: $(VENV)/.dev ## Compare the featurizers with matminer, in one ru
 
 bench-hull: $(VENV)/.dev ## Compare the convex hulls with pymatgen's phase diagrams, in one run
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_hull $(BENCH_ARGS)
+
+bench-models: $(VENV)/.dev ## Rows per second of training and inference beside plain torch, in one run
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_models $(BENCH_ARGS)
 
 bench-pull: $(VENV)/.dev ## Measure rows per second through fetch, parse, normalise and Parquet
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_pull $(BENCH_ARGS)

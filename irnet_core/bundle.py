@@ -226,10 +226,9 @@ def unpack(files: dict[str, bytes], where: str) -> Bundle:
             expected = Network(card.network, card.n_inputs)
     except NotationError as error:
         raise ModelError(f"{where}/{CARD}: {error}") from error
-    if expected.n_outputs not in (1, 2):
+    if expected.n_outputs != 1:
         raise ModelError(
-            f"{where}/{CARD}: network {card.network!r} has {expected.n_outputs} outputs, not 1, or "
-            "2 with a spread"
+            f"{where}/{CARD}: network {card.network!r} has {expected.n_outputs} outputs, not 1"
         )
     try:
         tensors = safetensors.torch.load(files[WEIGHTS])
