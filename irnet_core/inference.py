@@ -12,8 +12,9 @@ from irnet_core.bundle import Bundle
 from irnet_core.device import pick_device
 from irnet_core.engine import Engine
 from irnet_core.errors import ModelError
+from irnet_core.objective import LOG_SPREAD
 from irnet_core.scaling import Scaler
-from irnet_core.training import EVALUATION_BATCH, LOG_SPREAD
+from irnet_core.training import EVALUATION_BATCH
 
 
 class Prediction(NamedTuple):

@@ -3,11 +3,6 @@
 The same data, recipe, seed, device type and number of threads give the same weights, whether or
 not the run was killed and resumed: each epoch draws its order of rows from (seed, epoch), and a
 checkpoint holds all that the following steps depend on.
-
-A recipe with ``spread`` adds an output, the logarithm of a Laplace scale for each row, fitted to
-the residuals by maximum likelihood (Nix and Weigend, doi 10.1109/ICNN.1994.374138). It takes the
-layers it looks at as given: no gradient of it reaches them, and the prediction, trained on the mean
-absolute error, is bit by bit the same as without.
 """
 
 from __future__ import annotations
@@ -26,14 +21,13 @@ from irnet_core.checkpoint import Evaluation, Folder, Progress
 from irnet_core.device import autocast
 from irnet_core.errors import TrainingError
 from irnet_core.networks import Network, notation_of, parse_notation, with_spread
+from irnet_core.objective import losses
 from irnet_core.recipes import Recipe
 from irnet_core.scaling import Scaler
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 # rows per batch in evaluation: on a CPU the activations of the widest layer should fit the cache
 EVALUATION_BATCH = {"cpu": 1024, "cuda": 65_536}
-# natural logarithm of the spread in mean absolute deviations of the target
-LOG_SPREAD = (-7.0, 7.0)
 STEPS_BETWEEN_AVERAGES = 8  # or each epoch; each step would move more memory for nothing
 
 
@@ -243,7 +237,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         with autocast(self.device, self.recipe.precision):
-            loss, spread_loss = _losses(self.network, x, y)
+            loss, spread_loss = losses(self.network, x, y)
         self.optimizer.zero_grad(set_to_none=True)
         (loss if spread_loss is None else loss + spread_loss).backward()
         if self.recipe.gradient_clip:
@@ -356,18 +350,6 @@ class _Run:
         self.average.load_state_dict(self.best)
         network = self.average.cpu().eval()
         return Fitted(network, self.inputs, self.target, self.progress, self.epochs, resumed_at)
-
-
-def _losses(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Mean absolute error, and the Laplace likelihood of the residuals under the spread."""
-    hidden, tapped = network.features(x)
-    mean = network.output(hidden).float()
-    loss = nn.functional.l1_loss(mean, y)
-    if network.spread is None:
-        return loss, None
-    log_spread = network.spread(tapped.detach()).float().clamp(*LOG_SPREAD)
-    residual = (mean.detach() - y).abs()
-    return loss, (residual * torch.exp(-log_spread) + log_spread).mean()
 
 
 def _take_over(network: Network, start: Network) -> None:

@@ -165,7 +165,7 @@ def test_missing_file(files, tmp_path, missing):
 @pytest.mark.parametrize("large", [CARD, WEIGHTS])
 def test_files_too_large_are_not_read(files, tmp_path, large, monkeypatch):
     monkeypatch.setattr(bundle, "MAX_WEIGHTS_BYTES", 10_000)
-    monkeypatch.setattr(bundle, "MAX_CARD_BYTES", 10_000)
+    monkeypatch.setattr("irnet_core.card.MAX_CARD_BYTES", 10_000)
     for name, data in files.items():
         (tmp_path / name).write_bytes(data + b" " * 10_000 * (name == large))
     with pytest.raises(ModelError, match=f"{large} is larger than 10000 bytes and is not read"):
@@ -307,5 +307,5 @@ def test_missing_field(files):
 
 
 def test_huge_card_is_not_parsed(files, monkeypatch):
-    monkeypatch.setattr(bundle, "MAX_CARD_BYTES", 100)
+    monkeypatch.setattr("irnet_core.card.MAX_CARD_BYTES", 100)
     fails(files, "card.json is larger than 100 bytes")
