@@ -33,7 +33,7 @@ export DASK_CONFIG ?= $(CURDIR)/.cache/dask
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo server deploy worker test test-slow lint fault-matrix bench-features bench-hull bench-pull bench-rules bench-query bench-screen bench-discovery clean
+.PHONY: help setup demo server deploy worker test test-slow lint fault-matrix bench-features bench-hull bench-pull bench-rules bench-query bench-screen bench-discovery bench-models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,9 @@ bench-features: $(VENV)/.dev ## Compare the featurizers with matminer, in one ru
 bench-hull: $(VENV)/.dev ## Compare the convex hulls with pymatgen's phase diagrams, in one run
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_hull $(BENCH_ARGS)
 
+bench-models: $(VENV)/.dev ## Rows per second of training and inference beside plain torch, in one run
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_models $(BENCH_ARGS)
+
 bench-pull: $(VENV)/.dev ## Measure rows per second through fetch, parse, normalise and Parquet
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_pull $(BENCH_ARGS)
 
@@ -85,6 +88,12 @@ bench-rules: $(VENV)/.dev ## Compare the charge rules with SMACT's, in one run
 
 bench-query: $(VENV)/.dev ## Write a ranked table of ten million rows and time the usual questions
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_query $(BENCH_ARGS)
+
+bench-screen: $(VENV)/.dev ## Time screens end to end beside SMACT, matminer, torch and pymatgen; BENCH_ARGS="--model NAME"
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_screen $(BENCH_ARGS)
+
+bench-discovery: $(VENV)/.dev ## Does the ranking find stable compounds? Real answers, about an hour on two cores
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_discovery $(BENCH_ARGS)
 
 fault-matrix: $(VENV)/.dev ## Pull each database under each fault, write docs/fault-matrix.md
 	PYTHONPATH=tests $(BIN)/python -m fault_matrix $(MATRIX_ARGS)

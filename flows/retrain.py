@@ -6,11 +6,12 @@ from functools import partial
 
 from prefect import flow
 
+from flows.choices import check_choices
 from flows.dataset import check_columns
 from flows.featurize import featurize_stage
 from flows.prepare import prepare_stage
 from flows.snapshot import snapshot_stage
-from flows.train import check_choices, train_stage
+from flows.train import train_stage
 from infra.snapshots.funnel import Steps
 from infra.snapshots.prepare import Preparation, steps_named
 

@@ -10,99 +10,24 @@ import torch
 from prefect import flow
 
 from featurizers.blocks import schemas
+from flows.choices import NETWORK, check_choices, check_members, check_parent
 from flows.dataset import check_columns, load
 from flows.featurize import featurize_stage
-from flows.models import open_model
 from flows.progress import progress, say
 from flows.snapshot import snapshot_of, source_of
 from flows.stage import stage
 from infra.compute import use_threads
 from infra.manifest import code_version, request_digest, utc_now
-from infra.refs import user_name
 from infra.settings import settings
 from infra.staging import Staging
 from infra.store import Store
 from irnet_core import bundle
-from irnet_core.bundle import MAX_MEMBERS, WEIGHT_TYPES, Bundle, Card
+from irnet_core.bundle import Bundle, Card
 from irnet_core.checkpoint import Prefixed
 from irnet_core.device import has_native_bf16, pick_device
-from irnet_core.errors import ModelError, NotationError
 from irnet_core.judging import judged
-from irnet_core.networks import notation_of, parse_notation
 from irnet_core.recipes import Recipe
-from irnet_core.recipes import recipe as recipe_of
 from irnet_core.training import Fitted, Start, Status, TrainingData, fit
-
-NETWORK = "irnet-17"
-
-
-def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> tuple[str, Recipe]:
-    """Make sure, before any work, that a model can be trained and named as the user asked.
-
-    Returns
-    -------
-    notation : str
-        Of the network.
-    recipe : Recipe
-
-    Raises
-    ------
-    NotationError, TrainingError, ModelError, StoreError
-        Saying which of the choices, or the device in the settings, cannot be used.
-    """
-    notation = notation_of(network)
-    _, n_outputs = parse_notation(notation)
-    if n_outputs != 1:
-        raise NotationError(f"network {network!r} has {n_outputs} outputs: end it in -1")
-    chosen = recipe_of(recipe)
-    pick_device(settings().device)
-    user_name(name)
-    return notation, chosen if epochs is None else chosen.with_epochs(epochs)
-
-
-def check_members(members: int, weights: str) -> None:
-    """Make sure, before any work, that an ensemble can be made.
-
-    Raises
-    ------
-    ModelError
-        Saying which of the choices cannot be used.
-    """
-    if not 0 < members <= MAX_MEMBERS:
-        raise ModelError(f"an ensemble has 1 to {MAX_MEMBERS} members, not {members}")
-    if weights not in WEIGHT_TYPES:
-        raise ModelError(f"weights {weights!r} are not known: choose {' or '.join(WEIGHT_TYPES)}")
-
-
-def check_parent(model: str, network: str | None, recipe: Recipe) -> tuple[Bundle, str, str]:
-    """Make sure that training can continue a model.
-
-    Returns
-    -------
-    parent : Bundle
-    identity : str
-    network : str
-        Notation of its networks, without the spread.
-
-    Raises
-    ------
-    ModelError, FeatureSchemaError
-        If the model is damaged, or has another network or other inputs than those asked for.
-    """
-    parent, identity = open_model(model, Store(settings().store))
-    parent.check_inputs(schemas(recipe.inputs))
-    names = [block["name"] for block in parent.card.inputs]
-    if names != list(recipe.inputs):
-        raise ModelError(
-            f"model {parent.card.name!r} was trained on {', '.join(names)}, recipe "
-            f"{recipe.name!r} trains on {', '.join(recipe.inputs)}: choose the model's own recipe"
-        )
-    hidden = parent.card.network.rpartition("-")[0]
-    if network is not None and notation_of(network).rpartition("-")[0] != hidden:
-        raise ModelError(
-            f"model {parent.card.name!r} has network {hidden}-1, not {network}: leave out --network"
-        )
-    return parent, identity, f"{hidden}-1"
 
 
 @stage("train")

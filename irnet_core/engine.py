@@ -2,8 +2,8 @@
 
 Batch norms are folded into the linear layers before them, weights are cast to the precision of the
 products once, and on a CPU they are also laid out the way oneDNN multiplies them, with bias, ReLU
-and the sum with a linear shortcut done in the product itself. The last linear layer, a small one,
-stays in float32: bfloat16 there would round predictions to three digits.
+and the sum with a linear shortcut done in the product itself. The last linear layers, small ones,
+stay in float32: bfloat16 there would round predictions to three digits.
 """
 
 from __future__ import annotations
@@ -93,14 +93,25 @@ class Engine:
             copied = folded(network).to(device)
             self.blocks = [self._block(block) for block in copied.blocks]
             self.output = copied.output.requires_grad_(False)
+            self.tap = copied.tap
+            self.spread: tuple[_Block, nn.Linear] | None = None
+            if copied.spread is not None:
+                last = copied.spread.output.requires_grad_(False)
+                self.spread = self._block(copied.spread.layer), last
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs (n, n_outputs) and penultimate layer (n, n_hidden) of scaled inputs, float32."""
-        hidden = x.to(self.dtype)
-        for block in self.blocks:
+        """Outputs, as the network's, and penultimate layer (n, n_hidden) of scaled inputs."""
+        hidden = tapped = x.to(self.dtype)
+        for i, block in enumerate(self.blocks):
             hidden = block(hidden)
+            if i == self.tap:
+                tapped = hidden
         hidden = hidden.float()
-        return self.output(hidden), hidden
+        outputs = self.output(hidden)
+        if self.spread is not None:
+            layer, last = self.spread
+            outputs = torch.cat([outputs, last(layer(tapped).float())], 1)
+        return outputs, hidden
 
     def _block(self, block: nn.Module) -> _Block:
         if isinstance(block, ResidualStack):

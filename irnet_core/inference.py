@@ -12,8 +12,9 @@ from irnet_core.bundle import Bundle
 from irnet_core.device import pick_device
 from irnet_core.engine import Engine
 from irnet_core.errors import ModelError
+from irnet_core.objective import LOG_SPREAD
 from irnet_core.scaling import Scaler
-from irnet_core.training import EVALUATION_BATCH, LOG_SPREAD
+from irnet_core.training import EVALUATION_BATCH
 
 
 class Prediction(NamedTuple):
@@ -77,7 +78,7 @@ class Predictor:
         self.engines = [Engine(member, self.device, precision) for member in bundle.networks]
         first = bundle.networks[0]
         self.n_inputs, self.n_hidden = first.n_inputs, first.n_hidden
-        self.n_outputs = first.n_outputs
+        self.n_columns = first.n_outputs + (first.spread is not None)
         self.inputs = _to(bundle.inputs, self.device)
         self.target = _to(bundle.target, self.device)
         self.calibration = bundle.calibration
@@ -165,8 +166,8 @@ class Predictor:
         return Raw(means.mean(0), variance.sqrt(), hidden)
 
     def _outputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs (members, n, n_outputs), and the first member's features (n, n_hidden)."""
-        outputs = x.new_empty(len(self.engines), len(x), self.n_outputs)
+        """Outputs (members, n, 1 or 2), and the first member's features (n, n_hidden)."""
+        outputs = x.new_empty(len(self.engines), len(x), self.n_columns)
         hidden = x.new_empty(len(x), self.n_hidden)
         size = EVALUATION_BATCH.get(self.device.type, 8192)
         with torch.inference_mode():

@@ -9,8 +9,10 @@ The three families of Jha et al. (Sci Rep 11, 4244, 2021, doi 10.1038/s41598-021
 
 ``B`` is batch normalisation, ``A`` the activation (ReLU), ``R`` a shortcut. A layer is
 ``relu(norm(W x + b)) + shortcut(x)``: the shortcut joins *after* the activation, and where widths
-differ it is a biased linear map. The last number is a linear layer without activation; where it
-is 2, the second output is the logarithm of the first one's spread (:func:`with_spread`).
+differ it is a biased linear map. The last number is a linear layer without activation. An ``S``
+after it, as in ``-1S``, adds one output: the logarithm of the spread of each prediction, from a
+small layer of its own on the output of the first stack. Later layers know little of it: what they
+keep is nearly the prediction alone.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from irnet_core.errors import NotationError
@@ -43,6 +46,8 @@ MAX_LAYERS = 1_024
 
 # few digits, and no others than 0-9: int() takes more of both, or fails on them
 _STACK = re.compile(r"([0-9]{1,9})(B?)(A?)(R?)(?:x([0-9]{1,9}))?(R?)")
+#: Width of the layer that the spread is made of.
+SPREAD_WIDTH = 64
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -105,7 +110,7 @@ def parse_notation(notation: str) -> tuple[list[Stack], int]:
     NotationError
         If a term cannot be read, names the term and its position.
     """
-    *hidden, output = notation.replace(" ", "").split("-")
+    *hidden, output = notation.replace(" ", "").removesuffix("S").split("-")
     stacks: list[Stack] = []
     for position, term in enumerate(hidden, 1):
         match = _STACK.fullmatch(term)
@@ -144,15 +149,19 @@ def parse_notation(notation: str) -> tuple[list[Stack], int]:
 
 
 def with_spread(notation: str) -> str:
-    """Notation of a network whose one output is joined by the logarithm of its spread.
+    """Notation of a network whose one output is joined by its spread.
 
     Examples
     --------
     >>> with_spread("64BARx2-1")
-    '64BARx2-2'
+    '64BARx2-1S'
     """
-    hidden, _, output = notation.rpartition("-")
-    return f"{hidden}-2" if output == "1" else notation
+    return notation if has_spread(notation) else f"{notation}S"
+
+
+def has_spread(notation: str) -> bool:
+    """Whether a notation ends in ``S``."""
+    return notation.endswith("S")
 
 
 def _shortcut(n_in: int, n_out: int) -> nn.Module:
@@ -194,6 +203,20 @@ def _layers(n_in: int, stack: Stack) -> list[Layer]:
     return [Layer(n_in if i == 0 else stack.width, stack) for i in range(stack.count)]
 
 
+class Spread(nn.Module):
+    """Logarithm of the spread (n, 1) from the first stack's output (n, n_in)."""
+
+    def __init__(self, n_in: int) -> None:
+        super().__init__()
+        self.layer = Layer(n_in, Stack(SPREAD_WIDTH, 1, True, True, False, False))
+        self.output = nn.Linear(SPREAD_WIDTH, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs (n, n_in) to the logarithm (n, 1)."""
+        y: Tensor = self.output(self.layer(x))
+        return y
+
+
 class Network(nn.Module):
     """A network built from its notation.
 
@@ -208,8 +231,13 @@ class Network(nn.Module):
     ----------
     notation : str
         The full notation, also for a network asked for by name.
+    n_outputs : int
+        Number of outputs, the spread not counted.
     n_hidden : int
         Width of the penultimate layer, the output of ``blocks``.
+    tap : int
+        Index of the block that the spread is made from.
+    spread : Spread or None
 
     Examples
     --------
@@ -233,8 +261,20 @@ class Network(nn.Module):
         self.n_hidden = width
         self.blocks = nn.Sequential(*blocks)
         self.output = nn.Linear(width, self.n_outputs)
+        self.tap = 0 if stacks[0].residual_stack else stacks[0].count - 1
+        self.spread = Spread(stacks[0].width) if has_spread(self.notation) else None
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Penultimate layer (n, n_hidden), and the first stack's output."""
+        tapped = x
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i == self.tap:
+                tapped = x
+        return x, tapped
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map inputs (n, n_inputs) to outputs (n, n_outputs)."""
-        y: Tensor = self.output(self.blocks(x))
-        return y
+        """Map inputs (n, n_inputs) to outputs (n, n_outputs), the spread's after them if any."""
+        hidden, tapped = self.features(x)
+        y: Tensor = self.output(hidden)
+        return y if self.spread is None else torch.cat([y, self.spread(tapped)], 1)

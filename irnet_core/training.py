@@ -3,11 +3,6 @@
 The same data, recipe, seed, device type and number of threads give the same weights, whether or
 not the run was killed and resumed: each epoch draws its order of rows from (seed, epoch), and a
 checkpoint holds all that the following steps depend on.
-
-A recipe with ``spread`` has a second output, the logarithm of a Laplace scale for each row. It is
-fitted to the residuals by maximum likelihood (Nix and Weigend, doi 10.1109/ICNN.1994.374138), but
-sees the network's last layer as given: no gradient of it reaches the layers below, so that the
-first output, trained on the mean absolute error, is the same as without.
 """
 
 from __future__ import annotations
@@ -26,16 +21,13 @@ from irnet_core.checkpoint import Evaluation, Folder, Progress
 from irnet_core.device import autocast
 from irnet_core.errors import TrainingError
 from irnet_core.networks import Network, notation_of, parse_notation, with_spread
+from irnet_core.objective import losses
 from irnet_core.recipes import Recipe
 from irnet_core.scaling import Scaler
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 # rows per batch in evaluation: on a CPU the activations of the widest layer should fit the cache
 EVALUATION_BATCH = {"cpu": 1024, "cuda": 65_536}
-# Adam hardly feels the weight; it keeps the clipped norm of the gradient that of the first output
-SPREAD_WEIGHT = 0.1
-# natural logarithm of the spread in mean absolute deviations of the target
-LOG_SPREAD = (-7.0, 7.0)
 STEPS_BETWEEN_AVERAGES = 8  # or each epoch; each step would move more memory for nothing
 
 
@@ -193,6 +185,9 @@ class _Run:
         self.network = Network(notation, n_inputs).to(device)
         if start is not None:
             _take_over(self.network, start.network)
+        spread = self.network.spread
+        body = [*self.network.blocks.parameters(), *self.network.output.parameters()]
+        self.clipped = [body] if spread is None else [body, list(spread.parameters())]
         self.average = Network(notation, n_inputs).to(device)
         self.average.load_state_dict(self.network.state_dict())
         self.best = {name: value.clone() for name, value in self._averaged_state().items()}
@@ -242,11 +237,12 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         with autocast(self.device, self.recipe.precision):
-            loss, spread_loss = _losses(self.network, x, y)
+            loss, spread_loss = losses(self.network, x, y)
         self.optimizer.zero_grad(set_to_none=True)
-        (loss if spread_loss is None else loss + SPREAD_WEIGHT * spread_loss).backward()
+        (loss if spread_loss is None else loss + spread_loss).backward()
         if self.recipe.gradient_clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
+            for part in self.clipped:
+                nn.utils.clip_grad_norm_(part, self.recipe.gradient_clip)
         self.optimizer.step()
         self.progress.step += 1
         if self.recipe.averaging and self.progress.step % self.average_every == 0:
@@ -356,20 +352,6 @@ class _Run:
         return Fitted(network, self.inputs, self.target, self.progress, self.epochs, resumed_at)
 
 
-def _losses(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Mean absolute error, and the Laplace likelihood of the residuals under the spread."""
-    hidden = network.blocks(x)
-    if network.n_outputs == 1:
-        return nn.functional.l1_loss(network.output(hidden).float(), y), None
-    weight, bias = network.output.weight, network.output.bias
-    mean = nn.functional.linear(hidden, weight[:1], bias[:1]).float()
-    log_spread = nn.functional.linear(hidden.detach(), weight[1:], bias[1:]).float()
-    log_spread = log_spread.clamp(*LOG_SPREAD)
-    residual = (mean.detach() - y).abs()
-    likelihood = (residual * torch.exp(-log_spread) + log_spread).mean()
-    return nn.functional.l1_loss(mean, y), likelihood
-
-
 def _take_over(network: Network, start: Network) -> None:
     """Copy the body of a trained network; the output layer keeps its new weights."""
     state = start.blocks.state_dict()
@@ -383,12 +365,12 @@ def _take_over(network: Network, start: Network) -> None:
 
 
 def forward(network: Network, x: Tensor, precision: str) -> Tensor:
-    """Outputs (n, n_outputs) for scaled inputs (n, n_inputs), in evaluation mode, in batches."""
+    """The network's outputs for scaled inputs (n, n_inputs), in evaluation mode, in batches."""
     network.eval()
     with torch.inference_mode(), autocast(x.device, precision):
         batches = x.split(EVALUATION_BATCH.get(x.device.type, 8192))
         parts = [network(batch).float() for batch in batches]
-    return torch.cat(parts) if parts else x.new_empty(0, network.n_outputs)
+    return torch.cat(parts) if parts else network(x)
 
 
 def _mix(seed: int, epoch: int) -> int:

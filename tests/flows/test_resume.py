@@ -130,7 +130,8 @@ def test_featurize(irnet, irnet_process, cli, cluster, store, files, tmp_path, m
     assert files(store) == files(undisturbed)  # data, names and requests; so ids as well
 
 
-def test_train(irnet, irnet_process, cli, filled, files, driver, tmp_path, monkeypatch):
+@pytest.mark.parametrize("members", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_train(members, irnet, irnet_process, cli, filled, files, driver, tmp_path, monkeypatch):
     for kind in ("models", "screens"):
         shutil.rmtree(filled / kind)
         shutil.rmtree(filled / "refs" / kind)
@@ -138,22 +139,25 @@ def test_train(irnet, irnet_process, cli, filled, files, driver, tmp_path, monke
     shutil.copytree(filled, undisturbed)
     command = ["train", "--data", "latest", "--target", "formation_energy_ev_atom"]
     command += ["--network", "32BARx2-16BARx1-1", "--epochs", "30", "--name", "killed"]
+    command += ["--members", str(members)]
+    last = f"member-1-{CHECKPOINT}" if members > 1 else CHECKPOINT
     program = {"driver": driver(TRAIN_DRIVER)}
 
     process = irnet_process(filled, *command, **program)
     seen = set()
 
     def has_written_three():
-        seen.update(staged(filled, "models", CHECKPOINT).values())
+        seen.update(staged(filled, "models", last).values())
         return len(seen) >= 3
 
     wait_for(has_written_three, process)
     kill(process)
-    assert staged(filled, "models", CHECKPOINT)
+    assert len(staged(filled, "models", f"*{CHECKPOINT}")) == members
     assert not (filled / "models").exists()
 
     said = irnet(filled, *command, **program)
-    resumed_at = int(re.search(r"resumed at (\d+)", said).group(1))
+    *earlier, resumed_at = [int(epoch) for epoch in re.findall(r"resumed at (\d+)", said)]
+    assert earlier == [30] * (members - 1)  # members that were finished are not trained again
     assert 3 <= resumed_at < 30
     assert published(filled, "models").keys() == {WEIGHTS, CARD, "manifest.json"}
     assert staged(filled, "models", "*") == {}

@@ -26,7 +26,7 @@ def made():
     torch.manual_seed(0)
     card = Card(
         name="small",
-        network="8BARx2-4BAx2R-2",
+        network="8BARx2-4BAx2R-1S",
         target="gap_ev",
         unit="eV",
         inputs=[{"name": s.name, "hash": s.hash, "columns": len(s.columns)} for s in SCHEMAS],
@@ -89,7 +89,7 @@ def test_round_trip_is_exact(made, files, tmp_path):
     assert bundle.pack(found) == files
 
 
-@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("outputs", ["1", "1S"])
 def test_format_1_is_still_read(made, files, outputs):
     since = ("members", "weights", "calibration", "domain", "parent")
     card = {k: v for k, v in json.loads(files[CARD]).items() if k not in since}
@@ -165,7 +165,7 @@ def test_missing_file(files, tmp_path, missing):
 @pytest.mark.parametrize("large", [CARD, WEIGHTS])
 def test_files_too_large_are_not_read(files, tmp_path, large, monkeypatch):
     monkeypatch.setattr(bundle, "MAX_WEIGHTS_BYTES", 10_000)
-    monkeypatch.setattr(bundle, "MAX_CARD_BYTES", 10_000)
+    monkeypatch.setattr("irnet_core.card.MAX_CARD_BYTES", 10_000)
     for name, data in files.items():
         (tmp_path / name).write_bytes(data + b" " * 10_000 * (name == large))
     with pytest.raises(ModelError, match=f"{large} is larger than 10000 bytes and is not read"):
@@ -272,7 +272,8 @@ CALIBRATION = {"scores": [0.0] * 201, "floor": 0.1, "rows": 50}
         ({"network": "99999BARx4-1"}, "outside 1-16384 units"),
         ({"network": "9" * 5000 + "BAR-1"}, "not of the form"),
         ({"network": "8BAR-²"}, "must end in the number of outputs"),
-        ({"network": "8BAR-3"}, "has 3 outputs, not 1, or 2 with a spread"),
+        ({"network": "8BAR-2"}, "has 2 outputs, not 1"),
+        ({"network": "8BAR-2S"}, "has 2 outputs, not 1"),
         ({"network": "16384BARx1024-1"}, "does not hold the networks of its card"),
         ({"inputs": []}, "inputs must name at least one block"),
         ({"inputs": [1]}, "each input needs a name, a hash and its columns"),
@@ -306,5 +307,5 @@ def test_missing_field(files):
 
 
 def test_huge_card_is_not_parsed(files, monkeypatch):
-    monkeypatch.setattr(bundle, "MAX_CARD_BYTES", 100)
+    monkeypatch.setattr("irnet_core.card.MAX_CARD_BYTES", 100)
     fails(files, "card.json is larger than 100 bytes")

@@ -4,7 +4,6 @@ import torch
 
 from irnet_core.domain import Domain, error_by_percentile
 
-
 # far from singular, else the smallest variance counts as rounding
 MIX = torch.eye(6) + 0.2 * torch.triu(torch.ones(6, 6), 1)
 

@@ -9,9 +9,9 @@ from irnet_core.networks import Network
 
 NETWORKS = [
     "16BARx3-8BARx1-1",
-    "16BAx3R-8BAx2R-2",
+    "16BAx3R-8BAx2R-1S",
     "16BAx2-8A-1",
-    "16B-8R-8BR-2",
+    "16B-8R-8BR-1S",
     "16x2R-8Ax2R-1",
     "irnet-10",
 ]

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from irnet_core import checkpoint
-from irnet_core.checkpoint import CHECKPOINT
+from irnet_core.checkpoint import CHECKPOINT, Prefixed
 from irnet_core.errors import TrainingError
 from irnet_core.networks import Network
 from irnet_core.recipes import recipe
 from irnet_core.splits import given_split
-from irnet_core.training import TrainingData, fit, forward
+from irnet_core.training import Start, TrainingData, fit, forward
 
 NETWORK = "16BARx2-8BARx1-1"
 PAPER = replace(recipe("paper"), max_epochs=6)
@@ -325,3 +325,82 @@ def test_validation_error_that_is_never_finite():
     bad = replace(DATA, validation_x=np.full((40, 5), np.nan, np.float32))
     with pytest.raises(TrainingError, match="no validation error was a finite number: look for"):
         train(bad)
+
+
+# spread -------------------------------------------------------------------------------------------
+
+
+def noisy(n, seed):
+    """Rows whose noise grows tenfold with the second input."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 3)).astype(np.float32)
+    scale = np.where(x[:, 1] > 0, 1.0, 0.1)
+    return x, x[:, 0] + scale * rng.laplace(size=n), scale
+
+
+def test_the_spread_follows_the_noise():
+    x, y, _ = noisy(6000, 0)
+    fitted = fit(TrainingData(x, y, x[:200], y[:200]), NETWORK, recipe("modern").with_epochs(15))
+    assert fitted.network.notation == "16BARx2-8BARx1-1S"
+    new, _, scale = noisy(2000, 1)
+    outputs = forward(fitted.network, fitted.inputs.forward(torch.from_numpy(new)), "fp32")
+    spread = outputs[:, 1].exp() * fitted.target.scale
+    large, small = spread[scale == 1].median(), spread[scale == 0.1].median()
+    assert large == pytest.approx(1.0, rel=0.4)
+    assert large > 3 * small
+
+
+def test_the_prediction_is_the_same_as_without():
+    one = train()
+    other = train(chosen=replace(MODERN, spread=False))
+    assert other.network.spread is None
+    state = other.network.state_dict()
+    assert same({k: v for k, v in one.network.state_dict().items() if k in state}, state)
+    assert one.progress == other.progress
+
+
+def test_recipes_without_spread_have_one_output():
+    assert train(chosen=PAPER).network.spread is None
+
+
+# continuing another model -------------------------------------------------------------------------
+
+
+def test_a_start_lends_its_body_and_scaler():
+    first = train()
+    start = Start(first.network, first.inputs)
+    once = replace(MODERN, learning_rate=0.0, weight_decay=0.0, averaging=0.0)
+    other = fit(make(seed=5), NETWORK, once, start=start)
+    body = first.network.blocks.state_dict()
+    found = other.network.blocks.state_dict()
+    assert all(
+        torch.equal(found[k], body[k]) for k in body if "running" not in k and "num_" not in k
+    )
+    assert torch.equal(other.inputs.center, first.inputs.center)
+    assert not torch.equal(other.network.output.weight, first.network.output.weight)
+    assert not torch.equal(other.target.center, first.target.center)
+
+
+def test_a_start_of_another_network():
+    first = train()
+    message = r"^network '8BARx1-1S' cannot continue '16BARx2-8BARx1-1S' with 5 inputs: leave out"
+    with pytest.raises(TrainingError, match=message):
+        fit(DATA, "8BARx1-1", MODERN, start=Start(first.network, first.inputs))
+
+
+def test_a_kept_checkpoint_makes_a_second_call_return_at_once(orders):
+    folder = Memory()
+    once = fit(DATA, NETWORK, MODERN, folder=folder, keep=True)
+    count, written = len(orders), len(folder.written)
+    again = fit(DATA, NETWORK, MODERN, folder=folder, keep=True)
+    assert equal(again, once)
+    assert (len(orders), len(folder.written)) == (count, written)
+
+
+def test_prefixes_keep_checkpoints_apart():
+    folder = Memory()
+    one = fit(DATA, NETWORK, MODERN, folder=Prefixed(folder, "a-"), keep=True)
+    other = fit(DATA, NETWORK, MODERN, seed=1, folder=Prefixed(folder, "b-"), keep=True)
+    assert set(folder.files) == {f"a-{CHECKPOINT}", f"b-{CHECKPOINT}"}
+    assert equal(fit(DATA, NETWORK, MODERN, folder=Prefixed(folder, "a-")), one)
+    assert not equal(one, other)

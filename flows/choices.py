@@ -1,0 +1,86 @@
+"""What a user may ask of training, checked before any work."""
+
+from __future__ import annotations
+
+from featurizers.blocks import schemas
+from flows.models import open_model
+from infra.refs import user_name
+from infra.settings import settings
+from infra.store import Store
+from irnet_core.bundle import MAX_MEMBERS, WEIGHT_TYPES, Bundle
+from irnet_core.device import pick_device
+from irnet_core.errors import ModelError, NotationError
+from irnet_core.networks import notation_of, parse_notation
+from irnet_core.recipes import Recipe
+from irnet_core.recipes import recipe as recipe_of
+
+NETWORK = "irnet-17"
+
+
+def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> tuple[str, Recipe]:
+    """Make sure, before any work, that a model can be trained and named as the user asked.
+
+    Returns
+    -------
+    notation : str
+        Of the network.
+    recipe : Recipe
+
+    Raises
+    ------
+    NotationError, TrainingError, ModelError, StoreError
+        Saying which of the choices, or the device in the settings, cannot be used.
+    """
+    notation = notation_of(network)
+    _, n_outputs = parse_notation(notation)
+    if n_outputs != 1:
+        raise NotationError(f"network {network!r} has {n_outputs} outputs: end it in -1")
+    chosen = recipe_of(recipe)
+    pick_device(settings().device)
+    user_name(name)
+    return notation, chosen if epochs is None else chosen.with_epochs(epochs)
+
+
+def check_members(members: int, weights: str) -> None:
+    """Make sure, before any work, that an ensemble can be made.
+
+    Raises
+    ------
+    ModelError
+        Saying which of the choices cannot be used.
+    """
+    if not 0 < members <= MAX_MEMBERS:
+        raise ModelError(f"an ensemble has 1 to {MAX_MEMBERS} members, not {members}")
+    if weights not in WEIGHT_TYPES:
+        raise ModelError(f"weights {weights!r} are not known: choose {' or '.join(WEIGHT_TYPES)}")
+
+
+def check_parent(model: str, network: str | None, recipe: Recipe) -> tuple[Bundle, str, str]:
+    """Make sure that training can continue a model.
+
+    Returns
+    -------
+    parent : Bundle
+    identity : str
+    network : str
+        Notation of its networks, without the spread.
+
+    Raises
+    ------
+    ModelError, FeatureSchemaError
+        If the model is damaged, or has another network or other inputs than those asked for.
+    """
+    parent, identity = open_model(model, Store(settings().store))
+    parent.check_inputs(schemas(recipe.inputs))
+    names = [block["name"] for block in parent.card.inputs]
+    if names != list(recipe.inputs):
+        raise ModelError(
+            f"model {parent.card.name!r} was trained on {', '.join(names)}, recipe "
+            f"{recipe.name!r} trains on {', '.join(recipe.inputs)}: choose the model's own recipe"
+        )
+    hidden = parent.card.network.rpartition("-")[0]
+    if network is not None and notation_of(network).rpartition("-")[0] != hidden:
+        raise ModelError(
+            f"model {parent.card.name!r} has network {hidden}-1, not {network}: leave out --network"
+        )
+    return parent, identity, f"{hidden}-1"

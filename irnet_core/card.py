@@ -1,0 +1,212 @@
+"""The card of a model: what it is, what it was trained on, and how well it did.
+
+A card comes with weights from anywhere: it is untrusted input, validated field by field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeGuard
+
+import torch
+
+from irnet_core.calibration import N_LEVELS
+from irnet_core.errors import ModelError
+
+CARD = "card.json"
+FORMAT = 2
+MAX_MEMBERS = 64
+#: Types the matrices of the networks may be stored in; vectors, small, are always float32.
+WEIGHT_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MAX_CARD_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is, what it was trained on and how well it did.
+
+    Attributes
+    ----------
+    name : str
+    network : str
+        Full notation.
+    target, unit : str
+        Column it predicts and its unit.
+    inputs : list of dict
+        Feature blocks in order: ``name``, ``hash``, ``columns`` (their number).
+    recipe : dict
+    seed, epochs, best_epoch : int
+    data : dict
+        Ids and digests of snapshot and features, rows, source, licence, citation.
+    split : dict
+    metrics : dict
+        Validation metrics in ``unit``.
+    history : list of dict
+        Validation error during training, of the first member.
+    members : list of dict
+        For each network its ``seed``, ``epochs``, ``best_epoch`` and ``validation_mae``.
+    weights : {"float32", "bfloat16"}
+        Type the matrices are stored in.
+    calibration : dict
+        ``scores``, ``floor`` and ``rows`` of :class:`irnet_core.calibration.Calibration`; empty
+        where intervals were not calibrated.
+    domain : dict
+        ``rows`` that the domain was fitted on; empty where it was not.
+    parent : dict
+        ``model`` and ``target`` that training continued from; empty where it started from scratch.
+    versions : dict
+    created : str
+        Date and time, UTC. It does not enter the model's digest, and neither does the name.
+    """
+
+    name: str
+    network: str
+    target: str
+    unit: str
+    inputs: list[dict[str, Any]]
+    recipe: dict[str, Any]
+    seed: int
+    epochs: int
+    best_epoch: int
+    data: dict[str, Any]
+    split: dict[str, Any]
+    metrics: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    members: list[dict[str, Any]] = field(default_factory=list)
+    weights: str = "float32"
+    calibration: dict[str, Any] = field(default_factory=dict)
+    domain: dict[str, Any] = field(default_factory=dict)
+    parent: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of input columns."""
+        return sum(int(block["columns"]) for block in self.inputs)
+
+    def to_json(self) -> str:
+        """Indented JSON with sorted keys."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    def digest(self) -> str:
+        """SHA-256 over everything but the name and the date: these do not change a model."""
+        outside = ("name", "created")
+        fields = {key: value for key, value in asdict(self).items() if key not in outside}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+_FIELDS: dict[str, type] = {
+    "name": str,
+    "network": str,
+    "target": str,
+    "unit": str,
+    "inputs": list,
+    "recipe": dict,
+    "seed": int,
+    "epochs": int,
+    "best_epoch": int,
+    "data": dict,
+    "split": dict,
+    "metrics": dict,
+    "history": list,
+    "versions": dict,
+    "created": str,
+    "members": list,
+    "weights": str,
+    "calibration": dict,
+    "domain": dict,
+    "parent": dict,
+    "format": int,
+}
+# what format 1 has not
+_SINCE_2: dict[str, Any] = {
+    "members": [],
+    "weights": "float32",
+    "calibration": {},
+    "domain": {},
+    "parent": {},
+}
+
+
+def read_card(data: bytes, where: str) -> Card:
+    """Card from the bytes of its file, validated field by field; ``where`` names it in errors.
+
+    Raises
+    ------
+    ModelError
+        Naming the field that is not as it must be.
+    """
+    if len(data) > MAX_CARD_BYTES:
+        raise ModelError(f"{where}/{CARD} is larger than {MAX_CARD_BYTES} bytes and is not read")
+    try:
+        values = json.loads(data)
+        json.dumps(values, ensure_ascii=False).encode()  # fails where a text cannot be written
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{where}/{CARD} is no JSON: {error}") from error
+    old = isinstance(values, dict) and values.get("format") == 1
+    if old and not values.keys() & _SINCE_2.keys():
+        values |= _SINCE_2 | {"format": FORMAT}
+    if not isinstance(values, dict) or values.keys() != _FIELDS.keys():
+        found = sorted(values) if isinstance(values, dict) else type(values).__name__
+        raise ModelError(f"{where}/{CARD} must have the fields {sorted(_FIELDS)}, not {found}")
+    for name, kind in _FIELDS.items():
+        if not isinstance(values[name], kind) or isinstance(values[name], bool):
+            raise ModelError(f"{where}/{CARD}: {name} must be of type {kind.__name__}")
+    if values["format"] != FORMAT:
+        raise ModelError(
+            f"{where}/{CARD} is of format {values['format']}, this version reads 1 and {FORMAT}"
+        )
+    if not (old or 0 < len(values["members"]) <= MAX_MEMBERS):
+        raise ModelError(f"{where}/{CARD}: members must be 1 to {MAX_MEMBERS}")
+    if not all(isinstance(member, dict) for member in values["members"]):
+        raise ModelError(f"{where}/{CARD}: each member must be of type dict")
+    if values["weights"] not in WEIGHT_TYPES:
+        raise ModelError(f"{where}/{CARD}: weights must be one of {', '.join(WEIGHT_TYPES)}")
+    _check_calibration(values["calibration"], where)
+    for name in ("snapshot", "licence", "citation"):
+        if not isinstance(values["data"].get(name, ""), str):
+            raise ModelError(f"{where}/{CARD}: data.{name} must be of type str")
+    if not values["inputs"]:
+        raise ModelError(f"{where}/{CARD}: inputs must name at least one block of features")
+    for block in values["inputs"]:
+        if (
+            not isinstance(block, dict)
+            or not isinstance(block.get("name"), str)
+            or not isinstance(block.get("hash"), str)
+            or not isinstance(block.get("columns"), int)
+            or not 0 < block["columns"] <= 100_000
+        ):
+            raise ModelError(f"{where}/{CARD}: each input needs a name, a hash and its columns")
+    return Card(**values)
+
+
+def _check_calibration(table: dict[str, Any], where: str) -> None:
+    """Make sure that a calibration, if there is one, is what it has to be."""
+    if not table:
+        return
+    scores, floor, rows = (table.get(key) for key in ("scores", "floor", "rows"))
+    usable = (
+        table.keys() == {"scores", "floor", "rows"}
+        and isinstance(scores, list)
+        and len(scores) == N_LEVELS
+        and all(_number(x) and abs(x) < 1e30 for x in scores)
+        and scores == sorted(scores)
+        and _number(floor)
+        and 0 < floor < 1e30
+        and isinstance(rows, int)
+        and _number(rows)
+        and 0 < rows < 2**53
+    )
+    if not usable:
+        raise ModelError(
+            f"{where}/{CARD}: calibration needs {N_LEVELS} rising, finite scores, a positive floor "
+            "and its rows"
+        )
+
+
+def _number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
