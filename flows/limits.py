@@ -24,8 +24,9 @@ from irnet_core.errors import ScreenError
 from irnet_core.schema import COMPOSITION
 from irnet_core.screening.candidates import Enumeration, Family
 from irnet_core.screening.element_limits import ElementLimits
-from irnet_core.screening.families import Listed, Substitutions
+from irnet_core.screening.listed import Listed, fits_row
 from irnet_core.screening.rules import Rules
+from irnet_core.screening.substitutions import Substitutions
 
 ENUMERATED = {"binaries": 2, "ternaries": 3, "quaternaries": 4}
 SUBSTITUTIONS, LIST = "substitutions", "list"
@@ -167,7 +168,8 @@ def _of_snapshot(family: str, store: str, base: str, elements: tuple[int, ...]) 
     """Candidates made from the compositions of a snapshot."""
     numbers, amounts = compositions_of(Store(store).open(base, "snapshots"))
     if family == LIST:
-        return Listed(numbers, amounts)
+        usable = fits_row(numbers, amounts)
+        return Listed(numbers[usable], amounts[usable])
     return Substitutions(numbers, amounts, similar_elements(), elements)
 
 

@@ -106,24 +106,12 @@ def prepared(plan: Plan) -> Screen:
         models=models,
         aims=plan.aims,
         top=plan.pool,
-        known=KnownCompositions(*_together(known)) if known else None,
+        known=KnownCompositions.union(known) if known else None,
         keep_known=plan.keep_known,
         most_per_system=plan.most_per_system,
         most_percentile=plan.most_percentile,
         device=device,
     )
-
-
-def _together(
-    compositions: list[tuple[NDArray[Any], NDArray[Any]]],
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Compositions of several snapshots as one table, padded with zeros to one width."""
-    width = max(numbers.shape[1] for numbers, _ in compositions)
-    wide = [
-        [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in both]
-        for both in compositions
-    ]
-    return tuple(np.concatenate(parts) for parts in zip(*wide, strict=True))  # type: ignore
 
 
 def _stability(plan: Plan, hull: HullPlan, shard: Shard, screen: Screen) -> Stability:

@@ -169,8 +169,8 @@ class Screen:
         numbers, amounts = self.candidates.take(first, last)
         funnel["generated"] += len(numbers)
         verdicts = self.rules.apply(numbers, amounts, with_states=False)
-        for name, count in verdicts.survivors.items():
-            funnel[f"after_{name}"] += count
+        for name, count in verdicts.survivors.items():  # limits first, the rule set last
+            funnel["after_rules" if name == self.rules.name else f"after_{name}"] += count
         known = np.zeros(len(numbers), bool)
         index = np.arange(first, last)
         batch = Batch(index, numbers, amounts, verdicts.branch, known)

@@ -173,6 +173,11 @@ class Rules:
         survivors[self.name] = int(passes.sum())
         return Verdicts(passes, states, second, branch, survivors)
 
+    @property
+    def charged(self) -> bool:
+        """Whether verdicts come with oxidation states."""
+        return bool(SETS[self.name]) and SETS[self.name] != ("intermetallic",)
+
     def describe(self) -> dict[str, Any]:
         """What manifests record: name, meaning of each rule, limits, digest of the tables."""
         return {

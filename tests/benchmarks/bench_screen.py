@@ -77,7 +77,7 @@ def irnet(arguments: Sequence[str], store: Path) -> tuple[float, float]:
 
 
 def network_floor(model: bundle.Bundle, processes: int) -> float:
-    """Rows per second of the network alone, as many processes as the screen has, one thread each."""
+    """Rows per second of the network alone, in as many processes of one thread as a screen has."""
     code = (
         "import sys, time, torch; from irnet_core import bundle; "
         "from irnet_core.inference import Predictor; torch.set_num_threads(1); "

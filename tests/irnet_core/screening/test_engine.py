@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from featurizers.hulls import build_facets
+from featurizers.screening_elements import rules_data
 from featurizers.self_consistent import self_consistent_facets
 from irnet_core.screening import engine
 from irnet_core.screening.candidates import Enumeration
@@ -43,7 +45,9 @@ class Energies:
 
 def screen(wanted: Aims, family: Enumeration | None = None, **more: Any) -> Screen:
     family = family or Enumeration(ELEMENTS, 3, 8)
-    return Screen(family, Rules.named("none"), {"e_ev_atom": Energies()}, wanted, 50, **more)
+    return Screen(
+        family, Rules("none", rules_data()), {"e_ev_atom": Energies()}, wanted, 50, **more
+    )
 
 
 def phases() -> Phases:
@@ -57,7 +61,7 @@ def held(candidates: Enumeration) -> Stability:
 
 def merged(made: Screen, cuts: list[int]) -> tuple[dict[str, np.ndarray], Counter[str]]:
     best, funnel = made.ranking(), Counter[str]()
-    for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, stop in pairwise(cuts):
         part, counts = made.run(start, stop)
         best.merge(part)
         for step, count in counts.items():
@@ -101,6 +105,7 @@ def test_energies_above_the_hull_with_what_belongs_to_them() -> None:
     np.testing.assert_allclose(table["p_stable"], chance.numpy(), atol=1e-12)
     assert funnel == {
         "generated": len(family),
+        "after_rules": len(family),
         "known": (~new).sum(),
         "after_known": new.sum(),
         "predicted": new.sum(),
@@ -153,7 +158,7 @@ def test_known_compositions_can_be_kept_and_flagged() -> None:
 
 def test_candidates_far_from_the_training_data_are_dropped_only_if_asked() -> None:
     family = Enumeration(ELEMENTS, 3, 8)
-    numbers, amounts, (_, percentile) = everything(family)
+    _, _, (_, percentile) = everything(family)
     wanted = aims(["minimise e_ev_atom"])
     table, _ = merged(screen(wanted), [0, len(family)])
     assert table["domain_percentile"].max() > 50
