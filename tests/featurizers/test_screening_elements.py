@@ -22,6 +22,7 @@ FOLDER = Path(featurizers.__file__).parent
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")
 def test_tables_are_what_the_builder_writes() -> None:
     pytest.importorskip("smact")
