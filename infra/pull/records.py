@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -108,6 +109,7 @@ def map_records(
     use: Callable[[list[Any], int], T],
     limits: Limits = LIMITS,
     kind: type = dict,
+    decode: Callable[[memoryview], Any] | None = None,
 ) -> Iterator[T]:
     """What is made of the records of a JSON array, of some hundreds at a time.
 
@@ -127,6 +129,9 @@ def map_records(
         A record beyond them is rejected.
     kind : type
         What records are: ``dict`` or ``list``; the other is rejected.
+    decode : callable, optional
+        Reads a record instead of orjson, such as one that leaves out what is not wanted. Where it
+        raises a ValueError, orjson reads the record after all.
 
     Yields
     ------
@@ -139,6 +144,13 @@ def map_records(
         If this is no array of objects or lists, or it does not end.
     """
     rest, number, ended = b"", 0, False  # `rest` begins behind the last record
+
+    def read(raw: memoryview, number: int, fault: str | None) -> Any:
+        if decode is not None and fault is None:
+            with suppress(ValueError):
+                return decode(raw)
+        return _parsed(raw, number, fault, kind)
+
     while block := stream.read(max(_BLOCK, len(rest))):
         buffer = rest + block
         if ended or not number:
@@ -152,7 +164,7 @@ def map_records(
             records: list[Any] = []
             for start, end, fault in cut.records:
                 _check_gap(buffer[behind:start], b"," if number else b"[", number, where)
-                records.append(_parsed(view[start:end], number, fault, kind))
+                records.append(read(view[start:end], number, fault))
                 number, behind = number + 1, end
             made = [use(records, number - len(records))] if records else []
             del records
