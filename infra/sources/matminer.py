@@ -16,18 +16,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from infra.pull.download import Digests, Expected, fetch_file
 from infra.pull.http import Http, shown_url
 from infra.pull.protocol import Unit, UnitCounts
-from infra.pull.pymatgen_dicts import parts, structure_columns
+from infra.pull.pymatgen_dicts import Crystal, parts, structure_columns
 from infra.pull.records import Rejected
 from infra.pull.space_groups import space_groups
 from infra.pull.split_frames import SplitFrame
@@ -170,7 +171,7 @@ class Matminer:
             raise SourceError(f"{self.name} has no file")
         counts.total, counts.passes = plan.rows, 1
         frame = SplitFrame(self._file, self._settings)
-        for rows in frame.rows():
+        for rows in frame.rows(plan.types):
             most = len(rows) if most_rows is None else most_rows - number
             yield plan.table(rows[:most], frame.columns, number)
             number += len(rows)
@@ -190,9 +191,10 @@ class Matminer:
         frame = SplitFrame(self._file, self._settings)
         types: list[set[type]] = [set() for _ in frame.columns]
         n = 0
-        for rows in frame.rows():
+        large = [*_OTHER_STRUCTURES, _structure_among(frame.columns) or ""]
+        for rows in frame.rows(dict.fromkeys(large, msgspec.Raw)):
             n += len(rows)
-            good = [row for row in rows if isinstance(row, list) and len(row) == len(types)]
+            good = [r for r in rows if not isinstance(r, Rejected) and len(r) == len(types)]
             for column, values in zip(types, zip(*good, strict=True), strict=False):
                 column.update(map(type, values))
         if not n:
@@ -214,13 +216,17 @@ class _Plan:
     def __init__(self, dataset: str, described: dict[str, str], kept: dict[str, Any]) -> None:
         self.dataset, self.rows = dataset, int(kept["rows"])
         kinds: dict[str, str] = kept["kinds"]
-        self.structure = next((name for name in _STRUCTURE_NAMES if name in kinds), None)
+        self.structure = _structure_among(kinds)
         names = (name for name in _FORMULA_NAMES if kinds.get(name) in ("text", "objects"))
         self.formula = next(names, None)
         if self.formula is None and self.structure is None:
             raise SourceError(
                 f"matminer's data set {dataset} has neither formulas nor structures: take another"
             )
+        #: Types for :meth:`infra.pull.split_frames.SplitFrame.rows`
+        self.types: dict[str, Any] = dict.fromkeys(_OTHER_STRUCTURES, msgspec.Raw)
+        if self.structure is not None:
+            self.types[self.structure] = Crystal | None
         self.known: dict[str, Column] = {}
         self.own: dict[str, Column] = {}
         gone = {self.formula, self.structure, *_OTHER_STRUCTURES}
@@ -248,7 +254,7 @@ class _Plan:
         )
 
     def table(
-        self, rows: Sequence[list[Any] | Rejected], names: list[str], number: int
+        self, rows: Sequence[list[Any] | tuple[Any, ...] | Rejected], names: list[str], number: int
     ) -> pa.Table:
         """Rows as a table; ``number`` is that of the first in the file."""
         reasons = {
@@ -287,6 +293,11 @@ class _Plan:
 
     def _has(self, wanted: Column) -> bool:
         return any(column.name == wanted.name for column in self.known.values())
+
+
+def _structure_among(names: Collection[str]) -> str | None:
+    """The column of structures, if there is one."""
+    return next((name for name in _STRUCTURE_NAMES if name in names), None)
 
 
 def _listed(dataset: str, listing: str | Path | None) -> dict[str, Any]:
@@ -354,8 +365,12 @@ def _formula(value: Any) -> Any:
     """A formula, also of a composition as pymatgen writes it."""
     if not isinstance(value, dict):
         return value
-    amounts = {k: v for k, v in value.items() if not k.startswith("@")}
-    return "".join(f"{element}{amount:g}" for element, amount in sorted(amounts.items()))
+    try:
+        return "".join(
+            [f"{key}{amount:g}" for key, amount in sorted(value.items()) if key[:1] != "@"]
+        )
+    except (TypeError, ValueError):  # no amounts
+        return value
 
 
 def _counted(species: list[Any] | None) -> str | None:
