@@ -201,6 +201,39 @@ def test_the_largest_page_that_the_server_takes_is_found(plain: PlainOptimade) -
     assert ids(pulled(database)[0]) == all_ids()
 
 
+def limited(database: Optimade, limit: int, folder: Path) -> list[str]:
+    request = "0" * 16
+    store = Store(folder)
+    with (
+        Http(database.name, quick()) as http,
+        store.staging("snapshots", request) as staging,
+    ):
+        made = pull(database, staging, http, limit=limit)
+        tables = [staging.read_table(file) for file in made.files]
+        return [id_ for table in tables for id_ in table["source_id"].to_pylist()]
+
+
+def test_a_few_rows_cost_a_few_requests(plain: PlainOptimade, tmp_path: Path) -> None:
+    found = limited(Optimade(url=plain.url, settings=quick()), 7, tmp_path)
+    assert sorted(found) == all_ids(ENTRIES[:7])
+    assert sum(plain.seen.values()) <= 6
+    assert all(int(r.params.get("page_limit", 1)) <= 500 for r in plain.requests)
+
+
+def test_a_limit_beyond_the_first_rows_that_servers_give_divides_the_list(
+    plain: PlainOptimade, tmp_path: Path
+) -> None:
+    database = Optimade(url=plain.url, unit_rows=60, settings=quick())
+    assert len(set(limited(database, 100, tmp_path))) == 100
+    assert any("nelements" in r.params.get("filter", "") for r in plain.requests)
+
+
+def test_a_few_rows_of_a_list_that_is_never_counted(plain: PlainOptimade, tmp_path: Path) -> None:
+    plain.counts = lambda count, filter_: None
+    found = limited(Optimade(url=plain.url, settings=quick()), 7, tmp_path)
+    assert sorted(found) == all_ids(ENTRIES[:7])
+
+
 @pytest.mark.parametrize("root", ["", "/v1"])
 def test_the_version_of_the_interface_may_be_in_the_url_or_not(
     plain: PlainOptimade, root: str
