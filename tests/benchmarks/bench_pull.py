@@ -2,8 +2,9 @@
 
 Run as ``make bench-pull``, or in the repository root as
 ``PYTHONPATH=tests python -m benchmarks.bench_pull [options]``. The server is a process of its own
-that answers from memory: a first pull lets it render every page, the second one is measured. What
-is pulled is made up: rows as long as real ones, with structures where the source has them.
+that answers from memory: a first pull lets it render every page, later ones are measured and the
+fastest counts. What is pulled is made up: rows as long as real ones, with structures where the
+source has them.
 
 Where a client of others does the fetching in a process of its own (the Delta tables of the
 Materials Project), its time is told apart: rows per second are those of our part, from its files
@@ -314,8 +315,8 @@ def _server(name: str, rows: int) -> Iterator[tuple[str, Callable[[], int]]]:
         process.terminate()
 
 
-def measure(name: str, rows: int) -> Figures:
-    """Figures of one source."""
+def measure(name: str, rows: int, turns: int) -> Figures:
+    """Figures of one source, those of the turn whose pull was fastest."""
     subject = SUBJECTS[name]()
     settings = Settings(**SETTINGS)
     with (
@@ -324,39 +325,41 @@ def measure(name: str, rows: int) -> Figures:
         mock.patch.dict(os.environ, subject.environment(url)),
     ):
 
-        def cache(n: int) -> Path:
-            made = Path(folder) / f"cache{n}"
+        def database(cache: str) -> Any:
+            made = Path(folder) / cache
             made.mkdir()
-            return made
+            return subject.database(url, made, settings)
 
-        store = Store(Path(folder) / "store")
-        build_snapshot(subject.database(url, cache(0), settings), store)  # the pages are rendered
+        build_snapshot(database("first"), Store(Path(folder) / "first-store"))  # pages are rendered
+        found = []
+        for turn in range(turns):
+            store = Store(Path(folder) / f"store{turn}")
+            one = database(f"pull{turn}")
+            client = _timed(one, subject.client)
+            reset_peak_memory()
+            before, begun, cpu = sent(), time.perf_counter(), time.process_time()
+            request = request_digest("snapshots", {}, {"bench": name})
+            with store.staging("snapshots", request) as staging, Http(name, settings) as http:
+                pulled = pull(one, staging, http)
+            pull_s, pull_cpu_s = time.perf_counter() - begun, time.process_time() - cpu
+            memory, received = memory_mib()["peak"], sent() - before
 
-        database = subject.database(url, cache(1), settings)
-        client = _timed(database, subject.client)
-        reset_peak_memory()
-        before, begun, cpu = sent(), time.perf_counter(), time.process_time()
-        with (
-            store.staging("snapshots", request_digest("snapshots", {}, {"bench": name})) as staging,
-            Http(name, settings) as http,
-        ):
-            pulled = pull(database, staging, http)
-        pull_s, pull_cpu_s = time.perf_counter() - begun, time.process_time() - cpu
-        memory, received = memory_mib()["peak"], sent() - before
-
-        database = subject.database(url, cache(2), settings)
-        begun, cpu = time.perf_counter(), time.process_time()
-        build_snapshot(database, Store(Path(folder) / "another"))
-        return Figures(
-            rows=pulled.counts["rows_pulled"],
-            bytes=received,
-            pull_s=pull_s,
-            pull_cpu_s=pull_cpu_s,
-            snapshot_s=time.perf_counter() - begun,
-            snapshot_cpu_s=time.process_time() - cpu,
-            memory_mib=memory,
-            client_s=sum(client),
-        )
+            another = database(f"snapshot{turn}")
+            begun, cpu = time.perf_counter(), time.process_time()
+            build_snapshot(another, Store(Path(folder) / f"another{turn}"))
+            found.append(
+                Figures(
+                    rows=pulled.counts["rows_pulled"],
+                    bytes=received,
+                    pull_s=pull_s,
+                    pull_cpu_s=pull_cpu_s,
+                    snapshot_s=time.perf_counter() - begun,
+                    snapshot_cpu_s=time.process_time() - cpu,
+                    memory_mib=memory,
+                    client_s=sum(client),
+                )
+            )
+        return max(found, key=lambda figures: figures.rows_per_s)
 
 
 def _timed(database: Any, method: str | None) -> list[float]:
@@ -381,6 +384,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="*", choices=[[], *SUBJECTS], metavar="source")
     parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--turns", type=int, default=3, help="the fastest of so many counts")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     arguments = parser.parse_args()
     os.environ |= {f"IRNET_{name.upper()}": str(value) for name, value in SETTINGS.items()}
@@ -391,7 +395,7 @@ def main() -> None:
     console = Console()
     for name in arguments.sources or SUBJECTS:
         console.print(f"[dim]{name} ...[/dim]")
-        figures = measure(name, arguments.rows)
+        figures = measure(name, arguments.rows, max(arguments.turns, 1))
         found[name] = {
             **asdict(figures),
             "rows_per_s": figures.rows_per_s,
