@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from standins.optimade import PROPERTIES, ROWS, Disturbed, PlainOptimade, made_entries
 
 from infra.pull.engine import pull
@@ -342,6 +344,22 @@ def test_integer_ids_and_entries_without_attributes_are_rows() -> None:
     assert ids(rows) == sorted(str(number) for number in range(30))
     reasons = {row["source_id"]: row["reason"] for row in rows if row["reason"]}
     assert reasons == {"7": "the entry has no attributes"}
+
+
+NUMBERS = (5, -1, 5.5, 1e308, 10**30, True)
+LISTS = ([], [None], [1], ["H"], [{}], [[1, 2, 3]], [[None] * 3] * 3, [["a"] * 3] * 3)
+odd = st.sampled_from([None, "", "na", "x" * 1000, {}, {"name": 1}, *NUMBERS, *LISTS])
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ENTRIES[0]["attributes"])), odd, max_size=3))
+@settings(deadline=None)
+def test_whatever_an_attribute_is_the_entry_stays_a_row(changed: dict[str, Any]) -> None:
+    database = Optimade(url="http://x/v1", settings=quick())
+    database._root, database._properties = "http://x/v1", INFO
+    entry = {**ENTRIES[0], "attributes": {**ENTRIES[0]["attributes"], **changed}}
+    made = database.parse([entry, ENTRIES[1]])
+    assert made["source_id"].to_pylist() == [str(e["id"]) for e in ENTRIES[:2]]
+    assert made.slice(1).equals(database.parse(ENTRIES[:2]).slice(1))
 
 
 def test_each_provider_has_a_name_of_its_own() -> None:
