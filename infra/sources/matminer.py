@@ -22,6 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from infra.pull.collection import no_collection
 from infra.pull.download import Digests, Expected, fetch_file
 from infra.pull.http import Http, shown_url
 from infra.pull.protocol import Unit, UnitCounts
@@ -164,12 +165,13 @@ class Matminer:
             pass  # there is none yet, or it is of another file
         types: dict[str, set[type]] = {}
         n, self._blocks = 0, [] if found.bytes <= _MOST_KEPT else None
-        for block in self._taken_in():
-            n += block.size
-            for name, values in block.values.items():
-                types.setdefault(name, set()).update(map(type, values))
-            if self._blocks is not None:
-                self._blocks.append(block)
+        with no_collection():
+            for block in self._taken_in():
+                n += block.size
+                for name, values in block.values.items():
+                    types.setdefault(name, set()).update(map(type, values))
+                if self._blocks is not None:
+                    self._blocks.append(block)
         if not n:
             raise SourceError(f"{self._file} has no rows: tell those who keep it")
         kinds = dict.fromkeys(SplitFrame(self._file, self._settings).columns, "objects")
