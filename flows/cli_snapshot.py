@@ -275,6 +275,9 @@ def _print_report(artifact: Artifact) -> None:
 
 
 def _print_difference(old: Artifact, new: Artifact, found: Difference) -> None:
+    labels = [str(snapshot.manifest.parameters.get("label")) for snapshot in (old, new)]
+    if labels[0] != labels[1]:
+        out.print(f"these are of different sources, {' and '.join(labels)}", soft_wrap=True)
     out.print(
         f"{old.id} -> {new.id}, rows matched by {found.key}: {found.rows_old:,} -> "
         f"{found.rows_new:,} rows; {found.added:,} added, {found.removed:,} removed, "

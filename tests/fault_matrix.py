@@ -190,7 +190,7 @@ def _standing_in(case: Case, folder: Path) -> Iterator[tuple[StandIn, Any, Setti
     cache_folder = folder / "cache"
     cache_folder.mkdir()
     with case.stand_in() as stand_in:
-        stand_in.slow_s, stand_in.retry_after_s = 1.6, 0
+        stand_in.slow_s, stand_in.retry_after_s = case.slow_s, 0
         values = {f"IRNET_{name.upper()}": str(value) for name, value in SETTINGS.items()}
         with _environment({**values, **case.environment(stand_in.url)}):
             settings = Settings()

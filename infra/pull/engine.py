@@ -29,7 +29,6 @@ from irnet_core.schema import REASON, SOURCE_ID, Column, arrow_schema
 
 PULL = "pull.json"
 _COUNTS = b"pull"  # key in the schema metadata of a unit's file
-_SMALL_LIMIT = 20_000  # rows that are asked for in one part, where the database can do that
 _ROW_GROUP = 10_000  # rows that a reader of a unit holds at once
 
 #: Called with the rows there are so far, about how many there will be, and a few words.
@@ -131,10 +130,10 @@ class _Job:
         self.staging.folder.keep(())
         if (
             self.limit is not None
-            and self.limit <= _SMALL_LIMIT
             and isinstance(self.database, Undivided)
+            and self.limit <= self.database.whole_rows
         ):
-            units = [self.database.whole()]
+            units = [self.database.whole(self.http)]
         else:
             units = sorted(self.database.units(self.http), key=lambda unit: unit.name)
         names = [unit.name for unit in units]

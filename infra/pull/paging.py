@@ -138,7 +138,7 @@ class _Unit:
                 is_odd = not keys or keys == before or self.total is None
                 odd, before = odd + 1 if is_odd else 0, keys
             offset += step
-        if self.total is None:
+        if self.total is None and not self.complete():
             raise SourceError(
                 f"{self.where}: the server does not say how many rows there are, so nobody could "
                 "tell whether all have come; narrow the filter or try another way of access"

@@ -160,8 +160,17 @@ class Keyed(Protocol):
 
 @runtime_checkable
 class Undivided(Protocol):
-    """A database that can be asked for its first rows without being divided into units."""
+    """A database that can be asked for its first rows without being divided into units.
 
-    def whole(self) -> Unit:
+    Attributes
+    ----------
+    whole_rows : int
+        Rows that can be had that way, at most.
+    """
+
+    @property
+    def whole_rows(self) -> int: ...  # noqa: D102
+
+    def whole(self, http: Http) -> Unit:
         """Everything that is asked for, as one unit; used where there is a small limit."""
         ...

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from infra.pull.values import Notes, Structures, structures
 
 #: Lattice matrix, element of each site, fractional coordinates of each site; reason if unusable.
@@ -19,8 +21,31 @@ NOT_GIVEN: Parts = (None, None, None, None)
 DISORDERED = "it is disordered"
 
 
+class _Species(msgspec.Struct, gc=False):
+    element: Any
+    occu: Any
+
+
+class _Site(msgspec.Struct, gc=False):
+    species: list[_Species]
+    abc: Any
+
+
+class _Lattice(msgspec.Struct, gc=False):
+    matrix: Any
+
+
+class Crystal(msgspec.Struct, gc=False):
+    """What is kept of ``Structure.as_dict()``, for msgspec to decode nothing else."""
+
+    lattice: _Lattice
+    sites: list[_Site]
+
+
 def parts(structure: Any) -> Parts:
     """Lattice, species and coordinates of ``Structure.as_dict()``, or why there are none.
+
+    It may be a dict or a :class:`Crystal`.
 
     Examples
     --------
@@ -34,6 +59,12 @@ def parts(structure: Any) -> Parts:
     """
     if structure is None:
         return NOT_GIVEN
+    if isinstance(structure, Crystal):
+        of_sites = [site.species for site in structure.sites]
+        if any(len(s) != 1 or s[0].occu != 1 for s in of_sites):
+            return None, None, None, DISORDERED
+        elements = [s[0].element for s in of_sites]
+        return structure.lattice.matrix, elements, [site.abc for site in structure.sites], None
     try:
         sites = structure["sites"]
         species = [site["species"] for site in sites]

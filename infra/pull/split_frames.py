@@ -7,10 +7,11 @@ and ``data``, the last being a list of rows, each a list. Such a file may be lar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 
 from infra.pull.archive import Readable, open_gzip
@@ -58,16 +59,30 @@ class SplitFrame:
             raise SourceError(f"{path} has no list of columns: it is no data frame as JSON")
         self.columns: list[str] = columns
 
-    def rows(self) -> Iterator[list[list[Any] | Rejected]]:
+    def rows(
+        self, types: Mapping[str, Any] | None = None
+    ) -> Iterator[list[list[Any] | tuple[Any, ...] | Rejected]]:
         """Rows in order; values in the order of :attr:`columns`.
+
+        Parameters
+        ----------
+        types : mapping, optional
+            Types by column, for msgspec, which leaves out what has no place in them; a row that
+            does not fit comes as JSON has it.
 
         Raises
         ------
         SourceError
             If the file is not in this layout to its end.
         """
+        wanted = types or {}
+        decode = msgspec.json.Decoder(
+            tuple.__class_getitem__(tuple(wanted.get(name, Any) for name in self.columns))
+        ).decode
         with open_gzip(self.path, self.settings) as file:
-            yield from read_records(_Rows(file, self.path), self.path.name, Limits(), list)
+            yield from read_records(
+                _Rows(file, self.path), self.path.name, Limits(), list, decode if wanted else None
+            )
 
 
 class _Rows:
@@ -75,15 +90,16 @@ class _Rows:
 
     def __init__(self, file: Readable, path: Path) -> None:
         self._file, self._path = file, path
-        start = b""
+        start = bytearray()  # whose front is cut off without copying the rest
         while (found := _ROWS_BEGIN.search(start)) is None:
             chunk = file.read(_CHUNK)
             start += chunk
             if not chunk or len(start) > _MOST_AROUND:
                 raise SourceError(f"{path} has no list called data: it is no data frame as JSON")
-        self.head = self._parsed(start[: found.start()].strip().removeprefix(b"{"))
+        self.head = self._parsed(bytes(start[: found.start()]).strip().removeprefix(b"{"))
         self.tail: dict[str, Any] = {}
-        self._held, self._ended = start[found.end() :], False
+        del start[: found.end()]
+        self._held, self._ended = start, False
 
     def read(self, size: int, /) -> bytes:
         """Some bytes of the list, none behind its end."""
@@ -92,8 +108,9 @@ class _Rows:
             self._held += chunk
             if not chunk:
                 self._end()
-        sent = self._held[:size]
-        self._held = self._held[size:]
+        with memoryview(self._held) as held:
+            sent = bytes(held[:size])
+        del self._held[:size]
         return sent
 
     def _end(self) -> None:
@@ -101,9 +118,10 @@ class _Rows:
         found = _ROWS_END.search(self._held)
         if found is None:
             raise SourceError(f"{self._path} ends within its rows: delete it and run again")
-        behind = self._held[found.end() :].strip().removesuffix(b"}").strip()
+        behind = bytes(self._held[found.end() :]).strip().removesuffix(b"}").strip()
         self.tail = self._parsed(behind.removeprefix(b","))
-        self._held, self._ended = self._held[: found.end()], True
+        del self._held[found.end() :]
+        self._ended = True
 
     def _parsed(self, members: bytes) -> dict[str, Any]:
         try:

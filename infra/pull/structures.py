@@ -110,7 +110,7 @@ def structures(
 
 
 def structures_of_sites(
-    lattices: Sequence[Any],
+    lattices: Sequence[Any] | NDArray[np.float64],
     symbols: Sequence[str],
     xyz: NDArray[np.float64],
     counts: Sequence[int],
@@ -121,7 +121,7 @@ def structures_of_sites(
 
     Parameters
     ----------
-    lattices : sequence, length n
+    lattices : sequence, length n, or ndarray, shape (n, 3, 3)
         Lattice vectors as rows, 3 x 3, in A.
     symbols : sequence of str, length m
         Elements of the sites of all rows, one row after the other.
@@ -151,7 +151,7 @@ def structures_of_sites(
     ends = list(accumulate(counts))
     spans = list(zip([0, *ends], ends, strict=False))
     return structures(
-        lattices,
+        lattices if isinstance(lattices, Sequence) else lattices.tolist(),
         [list(symbols[start:end]) for start, end in spans],
         [xyz[start:end].tolist() for start, end in spans],
         cartesian,

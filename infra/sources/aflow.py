@@ -75,6 +75,7 @@ class Aflow:
     )
     columns = COLUMNS
     versioned = False
+    whole_rows = 20_000
 
     def __init__(
         self,
@@ -115,7 +116,7 @@ class Aflow:
         """The server's count of entries, and the newest date if it can tell."""
         return {"rows": self._count(http, ""), "newest": self._newest(http)}
 
-    def whole(self) -> Unit:
+    def whole(self, http: Http) -> Unit:
         """All entries as one unit."""
         return Unit("all", {"prefix": "", "rows": None})
 

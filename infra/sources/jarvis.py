@@ -7,7 +7,6 @@
   against the length that the server states and the checksums inside the zip; what is not right is
   replaced, also where jarvis-tools left it. Its ``data("dft_3d", store_dir=...)`` can then be used.
 * The file is read as a stream, in the memory of a few hundred records.
-* "na" and "" are missing values; numbers may come as text; ``atoms["cartesian"]`` is minded.
 
 Importing the registry takes most of a second, since jarvis.db.figshare imports matplotlib and
 requests; it happens when a :class:`Jarvis` is made.
@@ -16,77 +15,25 @@ requests; it happens when a :class:`Jarvis` is made.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.pull.archive import check_zip, open_member
 from infra.pull.download import Digests, Expected, fetch_file
 from infra.pull.http import Arriving, Http, attempts_at_most, shown_url
-from infra.pull.notes import Notes
 from infra.pull.protocol import Unit, UnitCounts
-from infra.pull.records import Record, Rejected, map_records
-from infra.pull.space_groups import space_groups
-from infra.pull.structures import Structures, structures
-from infra.pull.values import numbers, table, texts
+from infra.pull.records import map_records
 from infra.settings import Settings
 from infra.settings import settings as current_settings
+from infra.sources.jarvis_rows import COLUMNS, decode, parse
 from irnet_core import schema
 from irnet_core.errors import SourceError
 
 _DATASETS = re.compile(r"dft_[23]d(_\d{4})?")
-_PAGE = "https://www.ctcms.nist.gov/~knc6/static/JARVIS-DFT/"
-_ID = r"^JVASP-[0-9]+$"
 _API_ATTEMPTS = 3  # a mirror may have no such interface
-_MISSING = ("na", "", None)
-
-FORMATION_ENERGY = replace(
-    schema.FORMATION_ENERGY, meaning="formation energy per atom by OptB88vdW, of JARVIS"
-)
-ENERGY = replace(schema.ENERGY, meaning="total energy per atom by OptB88vdW, of JARVIS")
-ENERGY_ABOVE_HULL = replace(
-    schema.ENERGY_ABOVE_HULL, meaning="energy above JARVIS's convex hull per atom by OptB88vdW"
-)
-BAND_GAP = replace(schema.BAND_GAP, meaning="band gap by OptB88vdW, of JARVIS")
-BULK_MODULUS = replace(
-    schema.BULK_MODULUS, meaning="bulk modulus by OptB88vdW, Voigt average, of JARVIS"
-)
-SHEAR_MODULUS = replace(
-    schema.SHEAR_MODULUS, meaning="shear modulus by OptB88vdW, Voigt average, of JARVIS"
-)
-MAGNETIZATION = replace(
-    schema.MAGNETIZATION_CELL,
-    meaning="magnetic moment of the calculated cell, from VASP's OSZICAR, of JARVIS",
-)
-_NUMBERS = {
-    FORMATION_ENERGY: "formation_energy_peratom",
-    ENERGY: "optb88vdw_total_energy",
-    ENERGY_ABOVE_HULL: "ehull",
-    BAND_GAP: "optb88vdw_bandgap",
-    schema.BAND_GAP_MBJ: "mbj_bandgap",
-    schema.BAND_GAP_HSE: "hse_gap",
-    BULK_MODULUS: "bulk_modulus_kv",
-    SHEAR_MODULUS: "shear_modulus_gv",
-    MAGNETIZATION: "magmom_oszicar",
-    schema.MAGNETIZATION_OUTCAR: "magmom_outcar",
-    schema.DENSITY: "density",
-}
-COLUMNS = (
-    schema.SOURCE_ID,
-    schema.FORMULA,
-    *_NUMBERS,
-    schema.VOLUME,
-    schema.SPACE_GROUP,
-    schema.FUNCTIONAL,
-    schema.N_SITES,
-    *schema.STRUCTURE,
-    schema.SOURCE_URL,
-    schema.NOTE,
-)
 
 
 class Jarvis:
@@ -179,7 +126,7 @@ class Jarvis:
         seen: set[str] = set()
         where = f"{self.file} in {self.path}"
         with open_member(self.path, self.file, self._settings) as stream:
-            for part in map_records(stream, where, parse):
+            for part in map_records(stream, where, parse, decode=decode):
                 fresh = _fresh(part, seen, most_rows)
                 counts.duplicates += len(part) - len(fresh)
                 yield part if len(fresh) == len(part) else part.take(fresh)
@@ -207,65 +154,6 @@ class Jarvis:
         return Expected(http.stream(self.url, _length))
 
 
-def parse(records: Sequence[Record], number: int = 0) -> pa.Table:
-    """Records to a table in :data:`COLUMNS` and ``reason``, in their order.
-
-    Parameters
-    ----------
-    records : sequence of dict or Rejected
-        As :func:`infra.pull.records.read_records` gives them.
-    number : int
-        Number of the first in its file, to name those without an id.
-
-    Examples
-    --------
-    >>> atoms = {"lattice_mat": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "elements": ["Cs", "Cl"],
-    ...          "coords": [[0, 0, 0], [2, 2, 2]], "cartesian": True}
-    >>> record = {"jid": "JVASP-1", "formula": "CsCl", "ehull": "na", "spg_number": "221",
-    ...           "mbj_bandgap": 8.1, "atoms": atoms}
-    >>> row = parse([record]).to_pylist()[0]
-    >>> row["source_id"], row["space_group"], row["band_gap_mbj_ev"], row["frac_coords"]
-    ('JVASP-1', 221, 8.1, [0.0, 0.0, 0.0, 0.5, 0.5, 0.5])
-    """
-    reasons: dict[int, str] = {}
-    rows: list[dict[str, Any]] = []
-    for row, record in enumerate(records):
-        if isinstance(record, Rejected):
-            reasons[row] = record.reason
-            record = {"jid": record.peek("jid"), "formula": record.peek("formula")}
-        rows.append(record)
-    notes = Notes()
-    ids = _ids(rows, number, reasons)
-    shapes = _structures(rows, notes)
-    columns = {
-        column: numbers([row.get(key) for row in rows], key, notes)
-        for column, key in _NUMBERS.items()
-    }
-    return table(
-        COLUMNS,
-        {
-            schema.SOURCE_ID: ids,
-            schema.FORMULA: texts([row.get("formula") for row in rows], "formula", notes),
-            **columns,
-            schema.VOLUME: shapes.volume,
-            schema.SPACE_GROUP: space_groups(
-                [None if (g := row.get("spg_number")) == "na" else g for row in rows],
-                "spg_number",
-                notes,
-            ),
-            schema.FUNCTIONAL: texts([row.get("func") for row in rows], "func", notes),
-            **shapes.columns(),
-            schema.SOURCE_URL: pc.if_else(
-                pc.match_substring_regex(ids, _ID),
-                pc.binary_join_element_wise(pa.scalar(_PAGE), ids, ".xml", ""),
-                None,
-            ),
-        },
-        notes,
-        reasons,
-    )
-
-
 def _fresh(part: pa.Table, seen: set[str], most_rows: int | None) -> pa.Array:
     """Places of the rows with an id not seen before, up to so many in all; adds to the seen."""
     fresh = []
@@ -274,38 +162,6 @@ def _fresh(part: pa.Table, seen: set[str], most_rows: int | None) -> pa.Array:
             seen.add(id_)
             fresh.append(place)
     return pa.array(fresh, pa.int64())
-
-
-def _ids(rows: list[dict[str, Any]], number: int, reasons: dict[int, str]) -> pa.Array:
-    """Ids, and the record's number in the file for those without one."""
-    ids = [row.get("jid") for row in rows]
-    if {id_.__class__ for id_ in ids} != {str} or "" in ids:
-        for row, id_ in enumerate(ids):
-            if not isinstance(id_, str) or not id_:
-                ids[row] = f"record-{number + row}"
-                reasons.setdefault(row, f"its jid is {id_!r:.40}, no identifier")
-    return pa.array(ids, schema.SOURCE_ID.type)
-
-
-def _structures(rows: list[dict[str, Any]], notes: Notes) -> Structures:
-    reasons = {}
-    atoms: list[dict[str, Any]] = []
-    for row, given in enumerate([row.get("atoms") for row in rows]):
-        if not isinstance(given, dict):
-            if given not in _MISSING:
-                reasons[row] = f"atoms is {given!r:.40}"
-            given = {}
-        elif not isinstance(given.get("cartesian"), bool):
-            reasons[row] = "it does not say whether its coordinates are cartesian"
-        atoms.append(given)
-    return structures(
-        [a.get("lattice_mat") for a in atoms],
-        [a.get("elements") for a in atoms],
-        [a.get("coords") for a in atoms],
-        [a.get("cartesian") is True for a in atoms],
-        notes,
-        reasons,
-    )
 
 
 def _length(arriving: Arriving) -> int | None:

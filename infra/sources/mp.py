@@ -27,6 +27,7 @@ from irnet_core.errors import SourceError
 
 PAGE_ROWS = 1000  # the most that the API gives
 UNIT_ROWS = 20 * PAGE_ROWS
+_SAID = 5  # times that a row's id is asked for until it is the same twice running
 
 
 class MaterialsProject:
@@ -120,11 +121,11 @@ class MaterialsProject:
         firsts = {0: ""}
         for start in range(self.unit_rows, total, self.unit_rows):
             try:
-                rows = self._page(http, start, 1, ["material_id"], total)
+                first = self._first_id(http, start, total)
             except Unanswered:  # a row that the server cannot give begins no unit
                 continue
-            if rows:
-                firsts[start] = rows[0]["material_id"]
+            if first is not None:
+                firsts[start] = first
         if list(firsts.values()) != sorted(firsts.values()):
             raise SourceError(
                 "the Materials Project does not sort documents by material_id any more: try "
@@ -199,6 +200,22 @@ class MaterialsProject:
             _sort_fields="material_id",
         )
         return rows
+
+    def _first_id(self, http: Http, row: int, total: int) -> str | None:
+        """Id of a row, which must be the same twice running; none if there is no such row.
+
+        A unit that begins with a wrong one, which a page repeated, would never be complete.
+        """
+        said: list[str | None] = []
+        for _ in range(_SAID):
+            rows = self._page(http, row, 1, ["material_id"], total)
+            said.append(rows[0]["material_id"] if rows else None)
+            if said[-2:] == [said[-1]] * 2:
+                return said[-1]
+        raise SourceError(
+            f"the Materials Project gives another document for row {row:,} each time: run the same "
+            "command again later, or with --via delta"
+        )
 
     def _count(self, http: Http) -> int:
         """The server's count of what is asked for."""

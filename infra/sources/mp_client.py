@@ -1,6 +1,7 @@
 """The Materials Project's own client ``mp-api``, made fit for pulls that nobody watches.
 
-The client is used as it is; what happens around it is ours:
+The client is used as it is but for two methods, see :func:`rester_class`; what happens around it
+is ours:
 
 * It is given a session without retries. The session's answers are looked at before the client
   sees them: their status, their length, and that rows and count are there. For the client takes a
@@ -55,6 +56,10 @@ def rester_class(heartbeat: dict[str, Any]) -> Any:
     """
     real = _real_class()
 
+    # The client takes no session or time-out for its heartbeat and no list of fields: without the
+    # first override a silent server would hang the pull, and a process would know one version for
+    # ever; without the second a page of 1,000 rows would take a quarter of a second more, since
+    # the client builds its model's JSON schema anew for each field that is asked for.
     class Summaries(real):  # type: ignore[misc, valid-type]
         @cached_property
         def available_fields(self) -> list[str]:

@@ -27,24 +27,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from infra.manifest import request_digest
+from infra.pull.collection import no_collection
 from infra.pull.http import Http
 from infra.pull.protocol import Database, Transient, Unit, UnitCounts
-from infra.pull.pymatgen_dicts import NOT_GIVEN, Parts, parts
 from infra.settings import Settings
 from infra.sources.mp import UNIT_ROWS, MaterialsProject
 from infra.sources.mp_client import rester_class
-from infra.sources.mp_table import FIELDS, PLACES, summary_table
+from infra.sources.mp_delta_rows import batches, documents_table, newest, wanted
+from infra.sources.mp_table import FIELDS
 from irnet_core.errors import SourceError
 from irnet_core.schema import SOURCE_ID
 
-_BATCH_ROWS = 2000
 _FLUSH_BYTES = 256 << 20  # the client keeps ten times as much in memory before it writes
-_VERSION = re.compile(r"version=([^/]+)/")
 _MARK = "units.json"  # written last into a folder of units
 
 
@@ -129,7 +126,8 @@ class MaterialsProjectDelta(MaterialsProject):
             files = http.call(
                 lambda: self._download(client, heartbeat, http), "the Delta table of summaries"
             )
-            self._sort(files, kept, version)
+            with no_collection():
+                self._sort(files, kept, version)
             shutil.rmtree(client)
         except OSError as error:
             raise SourceError(
@@ -171,9 +169,9 @@ class MaterialsProjectDelta(MaterialsProject):
 
     def _sort(self, files: list[str], folder: Path, version: dict[str, Any]) -> None:
         """Rows of the client's files as one Arrow file per range of ids."""
-        files, versions = _newest(sorted(files))
+        files, versions = newest(sorted(files))
         gnome = self.arguments["include_gnome"]
-        ids = [_wanted(batch, gnome)["material_id"] for batch in _batches(files, _FILTERED)]
+        ids = [wanted(batch, gnome)["material_id"] for batch in batches(files, _FILTERED)]
         names = np.array([id_ for part in ids for id_ in part.to_pylist()], dtype=object)
         distinct = np.unique(names)
         if len(distinct) != version["rows"]:
@@ -189,8 +187,8 @@ class MaterialsProjectDelta(MaterialsProject):
         seen: set[str] = set()
         with ExitStack() as stack:
             writers: list[pa.ipc.RecordBatchFileWriter] = []
-            for batch in _batches(files, [*FIELDS, "deprecated"]):
-                table = _table(_wanted(batch, gnome))
+            for batch in batches(files, [*FIELDS, "deprecated"]):
+                table = documents_table(wanted(batch, gnome))
                 if not writers:
                     writers = [
                         stack.enter_context(
@@ -248,63 +246,6 @@ def _fresh(keys: NDArray[np.object_], seen: set[str]) -> NDArray[np.bool_]:
             seen.add(key)
             fresh[place] = True
     return fresh
-
-
-def _newest(files: list[str]) -> tuple[list[str], list[str]]:
-    """Files of the newest version of the collection, and all versions; the client takes all."""
-    versions = sorted({found[1] for file in files if (found := _VERSION.search(file))})
-    kept = [file for file in files if not versions or f"version={versions[-1]}/" in file]
-    return kept, versions
-
-
-def _batches(files: list[str], fields: list[str]) -> Iterator[pa.RecordBatch]:
-    for file in files:
-        with pq.ParquetFile(file, memory_map=True) as parquet:
-            yield from parquet.iter_batches(_BATCH_ROWS, columns=fields)
-
-
-def _wanted(batch: pa.RecordBatch, gnome: bool) -> pa.RecordBatch:
-    """Rows that are not deprecated and whose licence is wanted; a row without either is."""
-    keep = pc.invert(pc.fill_null(batch["deprecated"], False))
-    if not gnome:
-        licence = pc.struct_field(batch["builder_meta"], "license")
-        keep = pc.and_(keep, pc.fill_null(pc.not_equal(licence, "BY-NC"), True))
-    return batch.filter(keep)
-
-
-def _table(batch: pa.RecordBatch) -> pa.Table:
-    """Documents in Arrow's form as a table of a snapshot."""
-    values = {}
-    for place in PLACES:
-        name, _, below = place.partition(".")
-        column = batch[name]
-        if pa.types.is_map(column.type):
-            column = pc.map_lookup(column, below, "first")
-        elif below:
-            column = pc.struct_field(column, below)
-        values[place] = column.to_pylist()
-    return summary_table(values, _structures(batch["structure"]))
-
-
-def _structures(structures: pa.StructArray) -> list[Parts]:
-    """Lattices, species and coordinates, taken out column by column."""
-    sites = pc.struct_field(structures, "sites")
-    flat = sites.flatten()
-    species = pc.struct_field(flat, "species")
-    one = pc.struct_field(species.flatten(), "occu")
-    whole = pc.equal(pc.list_value_length(species), 1)  # (sites,)
-    if not pc.all(pc.fill_null(whole, False)).as_py() or not pc.all(pc.equal(one, 1)).as_py():
-        return [parts(s) for s in structures.to_pylist()]
-    elements = pc.struct_field(species.flatten(), "element").to_pylist()
-    coords = pc.struct_field(flat, "abc").to_pylist()
-    lattices = pc.struct_field(pc.struct_field(structures, "lattice"), "matrix").to_pylist()
-    lengths = np.array(pc.fill_null(pc.list_value_length(sites), 0).to_pylist(), int)
-    ends = np.cumsum(lengths).tolist()
-    starts = [0, *ends[:-1]]
-    return [
-        NOT_GIVEN if lattice is None else (lattice, elements[a:b], coords[a:b], None)
-        for lattice, a, b in zip(lattices, starts, ends, strict=True)
-    ]
 
 
 def _main() -> None:

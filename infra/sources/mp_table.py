@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from infra.pull.pymatgen_dicts import Parts, structure_columns
 from infra.pull.space_groups import space_groups
-from infra.pull.values import Notes, integers, numbers, table, texts
+from infra.pull.values import Notes, Structures, integers, numbers, table, texts
 from irnet_core import schema
 from irnet_core.schema import Column
 
@@ -75,7 +75,10 @@ PLACES = (
 FIELDS = (*dict.fromkeys(place.partition(".")[0] for place in PLACES), "structure")
 
 
-def summary_table(values: Mapping[str, Sequence[Any]], structures: Sequence[Parts]) -> pa.Table:
+def summary_table(
+    values: Mapping[str, Sequence[Any]],
+    structures: Sequence[Parts] | Callable[[Notes], Structures],
+) -> pa.Table:
     """Table of documents in :data:`COLUMNS` and ``reason``.
 
     Parameters
@@ -83,11 +86,13 @@ def summary_table(values: Mapping[str, Sequence[Any]], structures: Sequence[Part
     values : mapping of str to sequence, length n
         Values by their :data:`PLACES`. Volumes and magnetizations are per cell, and divided by
         ``nsites`` for columns per atom.
-    structures : sequence of Parts, length n
+    structures : sequence of Parts, length n, or callable
+        Or what makes their columns, and notes what is wrong with them.
     """
     notes = Notes()
     sites = integers(values["nsites"], schema.N_SITES.type, "nsites", notes)
-    found = structure_columns(structures, notes).columns()
+    shapes = structures(notes) if callable(structures) else structure_columns(structures, notes)
+    found = shapes.columns()
     sites = pc.coalesce(sites, found[schema.N_SITES])
     per_cell = {column: numbers(values[place], place, notes) for column, place in NUMBERS.items()}
     volume = numbers(values["volume"], "volume", notes)

@@ -135,6 +135,17 @@ class Optimade:
             "fields": {column.name: field.property for column, field in self._fields().items()},
         }
 
+    @property
+    def whole_rows(self) -> int:
+        """Rows that are asked for without dividing the database: as many as any server gives."""
+        return min(self.unit_rows, UNIT_ROWS)
+
+    def whole(self, http: Http) -> Unit:
+        """Everything as one unit."""
+        whole = self._whole()
+        size = self._page_size(http, whole)
+        return Unit("all", {"filter": whole.filter, "rows": None, "page_size": size})
+
     def units(self, http: Http) -> list[Unit]:
         """Slices of at most some 10,000 rows.
 

@@ -68,7 +68,9 @@ def crystals(attributes: list[dict[str, Any]], notes: Notes) -> Structures:
             except (TypeError, IndexError):
                 reasons[row] = "its species are not described as the specification asks"
         features = entry.get("structure_features")
-        if features and (odd := [f for f in _NO_STRUCTURE if f in features]):
+        if features is not None and not isinstance(features, list):
+            reasons[row] = f"its structure_features are {features!r:.40}"
+        elif features and (odd := [f for f in _NO_STRUCTURE if f in features]):
             reasons[row] = f"it has {odd[0].replace('_', ' ')}"
         species.append(sites)
     return structures(

@@ -87,7 +87,12 @@ class Oqmd:
         """The server's count of rows, and the release that the settings name."""
         return {"rows": self._count(http, self._whole()), "release": self._settings.oqmd_release}
 
-    def whole(self) -> Unit:
+    @property
+    def whole_rows(self) -> int:
+        """Rows that are asked for without dividing the database, at most."""
+        return self.unit_rows
+
+    def whole(self, http: Http) -> Unit:
         """Everything as one unit."""
         return Unit("all", {"filter": _filter(self._whole()), "rows": None})
 

@@ -211,6 +211,19 @@ def test_tables(take, tmp_path, arguments):
     assert made.read_table("data.parquet")["gap"].to_pylist() == [8.5]
 
 
+def test_a_difference_of_different_sources_says_so(take, cli, tmp_path):
+    made = []
+    for name, gap in (("a", 8.5), ("b", 8.6), ("a", 8.7)):
+        path = tmp_path / f"{name}.csv"
+        path.write_text(f"formula,gap\nNaCl,{gap}\n")
+        made.append(take("snapshot", path)[0].id)
+    result = cli("snapshot", "diff", made[0], made[1])
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    assert result.stdout.startswith(f"these are of different sources, {a} and {b}\n")
+    result = cli("snapshot", "diff", made[0], made[2])
+    assert result.stdout.startswith(f"{made[0]} -> {made[2]}, rows matched by composition: 1 -> 1")
+
+
 def test_differences_of_what_is_not_there(fails, take, tmp_path):
     assert "answers to 'a'" in fails("snapshot", "diff", "a", "b")
     path = tmp_path / "a.csv"

@@ -53,6 +53,8 @@ class Case:
         Why this protocol cannot have a fault, for all that are not in ``quirks``.
     environment : callable
         Environment variables that a real client needs, from the stand-in's URL.
+    slow_s : float
+        How long a server must be silent for a time-out, under a setting of one second.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Case:
     quirks: Mapping[str, Callable[[Any, bool], None]]
     cannot: Mapping[str, str] = field(default_factory=dict)
     environment: Callable[[str], dict[str, str]] = lambda url: {}
+    slow_s: float = 1.6
 
     def __post_init__(self) -> None:
         """Make sure that no fault is forgotten."""

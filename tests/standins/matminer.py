@@ -27,9 +27,12 @@ def frame(columns: list[str], rows: list[list[Any]]) -> bytes:
     return gzip.compress(json.dumps(split).encode(), mtime=0)
 
 
-def data_sets(n: int = 60) -> dict[str, dict[str, Any]]:
-    """Files by the name of a data set, with what the list says of their columns."""
-    cells = summary_rows(SHARED if SHARED.is_dir() else None, n)
+def data_sets(n: int = 60, *, shared: bool = True) -> dict[str, dict[str, Any]]:
+    """Files by the name of a data set, with what the list says of their columns.
+
+    Structures are real ones if the shared data are there and ``shared`` is true.
+    """
+    cells = summary_rows(SHARED if shared and SHARED.is_dir() else None, n)
     crystals = []
     for i, row in enumerate(cells):
         composition = {"@module": "pymatgen.core.composition", "@class": "Composition"}

@@ -481,5 +481,6 @@ CASES = (
             "short page": "there are no pages",
         },
         lambda url: {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true"},
+        slow_s=3.6,  # the client waits three times as long as it is told to
     ),
 )

@@ -64,6 +64,13 @@ def summonses(stand_in: AflowStandIn) -> list[str]:
 
 
 # the whole way ---------------------------------------------------------------------------
+def test_a_few_rows_cost_a_few_requests(tmp_path: Path, quick: Settings) -> None:
+    with AflowStandIn(rows(N)) as stand_in:
+        table, _ = pulled(stand_in, quick, tmp_path, limit=3)
+        assert len(table) == 3
+        assert len(stand_in.requests) <= 6
+
+
 def test_every_entry_arrives(tmp_path: Path, quick: Settings) -> None:
     with AflowStandIn(rows(N)) as stand_in:
         table, counts = pulled(stand_in, quick, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -10,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from standins.crystals import made_crystals
 from standins.figshare import FILE, FILE_ID, NAMELESS, Figshare, atoms, record, records, zipped
 
 from infra.pull.http import Http
-from infra.pull.records import Rejected
+from infra.pull.records import Rejected, map_records
 from infra.settings import Settings
 from infra.sources.base import UnitCounts
-from infra.sources.jarvis import COLUMNS, Jarvis, parse
+from infra.sources.jarvis import Jarvis
+from infra.sources.jarvis_rows import COLUMNS, Atoms, Entry, decode, parse
 from irnet_core import schema
 from irnet_core.errors import SourceError
 
@@ -57,11 +61,11 @@ def test_every_record_arrives(tmp_path: Path, quick: Settings) -> None:
         "sha256": hashlib.sha256(figshare.file).hexdigest(),
     }
     by_id = {row["source_id"]: row for row in rows.to_pylist()}
-    for given in sent:
-        if not given["jid"]:
+    for one in sent:
+        if not one["jid"]:
             continue
-        row = by_id[given["jid"]]
-        assert row["formula"] == given["formula"]
+        row = by_id[one["jid"]]
+        assert row["formula"] == one["formula"]
         for column, key in (
             ("formation_energy_ev_atom", "formation_energy_peratom"),
             ("energy_above_hull_ev_atom", "ehull"),
@@ -71,14 +75,14 @@ def test_every_record_arrives(tmp_path: Path, quick: Settings) -> None:
             ("shear_modulus_gpa", "shear_modulus_gv"),
             ("magnetization_mu_b_cell", "magmom_oszicar"),
         ):
-            assert row[column] == (None if given[key] in ("na", "") else given[key])
-        assert row["space_group"] == int(given["spg_number"])
-        cell = np.array(given["atoms"]["lattice_mat"])
-        sites = len(given["atoms"]["elements"])
+            assert row[column] == (None if one[key] in ("na", "") else one[key])
+        assert row["space_group"] == int(one["spg_number"])
+        cell = np.array(one["atoms"]["lattice_mat"])
+        sites = len(one["atoms"]["elements"])
         assert row["volume_a3_atom"] == pytest.approx(abs(np.linalg.det(cell)) / sites)
         coords = np.array(row["frac_coords"]).reshape(-1, 3)
-        there = coords @ cell if given["atoms"]["cartesian"] else coords
-        np.testing.assert_allclose(there, given["atoms"]["coords"], atol=1e-9)
+        there = coords @ cell if one["atoms"]["cartesian"] else coords
+        np.testing.assert_allclose(there, one["atoms"]["coords"], atol=1e-9)
     assert {row["source_id"]: row["reason"] for row in by_id.values() if row["reason"]} == {
         f"record-{NAMELESS}": "its jid is None, no identifier"
     }
@@ -240,6 +244,33 @@ def test_rows_without_a_structure_stay(given: object, said: str) -> None:
     assert said in made["note"]
     assert (made["lattice"], made["numbers"], made["volume_a3_atom"]) == (None, None, None)
     assert made["formation_energy_ev_atom"] == crystal.known["formation"]
+
+
+odd = st.sampled_from(
+    [None, "na", "", "5", 5, 5.5, True, -(2**63), "NaCl", [], [1], {}, {"a": [None]}]
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*Entry.__struct_fields__, "efg", "modes"]), odd, max_size=4),
+    st.dictionaries(st.sampled_from([*Atoms.__struct_fields__, "angles"]), odd, max_size=2),
+)
+def test_leaving_out_what_is_not_kept_makes_no_difference(
+    changed: dict[str, object], atoms_changed: dict[str, object]
+) -> None:
+    (crystal,) = made_crystals(1)
+    whole = record(crystal, 1)
+    whole["atoms"] |= atoms_changed
+    text = json.dumps([{**whole, **changed}]).encode()
+    (short,) = map_records(io.BytesIO(text), "x", parse, decode=decode)
+    (long,) = map_records(io.BytesIO(text), "x", parse)
+    assert short.equals(long)
+
+
+def test_what_is_kept_is_what_columns_are_made_of() -> None:
+    assert decode(b'{"efg": [1], "jid": "JVASP-1"}') == Entry("JVASP-1")
+    with pytest.raises(ValueError, match="atoms"):
+        decode(b'{"atoms": "na"}')
 
 
 def test_rows_do_not_depend_on_what_is_parsed_with_them() -> None:

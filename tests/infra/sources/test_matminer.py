@@ -19,6 +19,7 @@ from infra.sources import SOURCES
 from infra.sources import matminer as module
 from infra.sources.base import UnitCounts
 from infra.sources.matminer import Matminer
+from infra.sources.matminer_rows import certain_column
 from infra.store import Store
 from irnet_core.errors import SourceError
 
@@ -201,7 +202,7 @@ def test_columns_that_are_certain():
         (name, column): certain.name
         for name, about in names.items()
         for column, meaning in about["columns"].items()
-        if (certain := module._certain(name, column, meaning)) is not None
+        if (certain := certain_column(name, column, meaning)) is not None
     }
     assert found["expt_gap", "gap expt"] == "band_gap_ev"
     assert found["jarvis_dft_3d", "gap tbmbj"] == "band_gap_mbj_ev"
@@ -268,3 +269,23 @@ def test_other_files_are_refused(tmp_path, text, message):
     path.write_bytes(gzip.compress(text.encode()))
     with pytest.raises(SourceError, match=message):
         list(SplitFrame(path, Settings()).rows())
+
+
+def test_a_column_of_formulas_that_is_empty_leaves_them_to_the_structures(server, make, tmp_path):
+    made = server.sets["matbench_mp_gap"]
+    split = json.loads(gzip.decompress(made["file"]))
+    split["columns"].append("formula")
+    split["data"] = [[*row, None] for row in split["data"]]
+    wanted = pulled(make("matbench_mp_gap"), tmp_path / "a")[0]["formula"]
+    made["file"] = gzip.compress(json.dumps(split).encode())
+    server.write_list(tmp_path)
+    assert pulled(make("matbench_mp_gap"), tmp_path / "b")[0]["formula"] == wanted
+
+
+def test_rows_are_the_same_whether_they_are_kept_or_read_twice(make, tmp_path, monkeypatch):
+    first, _ = pulled(make("jarvis_dft_3d"), tmp_path / "a")  # kept
+    second, _ = pulled(make("jarvis_dft_3d"), tmp_path / "b")  # the kinds are known
+    monkeypatch.setattr(module, "_MOST_KEPT", 0)
+    (tmp_path / "home" / "jarvis_dft_3d.json.gz.kinds.json").unlink()
+    third, _ = pulled(make("jarvis_dft_3d"), tmp_path / "c")  # too large to be kept
+    assert first == second == third

@@ -362,6 +362,49 @@ def test_a_row_of_another_unit_does_not_pass_for_one_of_this(make, server, tmp_p
     assert not Store(tmp_path / "store").list()
 
 
+def test_a_row_that_comes_twice_is_made_up_for(make, server, rows, tmp_path):
+    server.repeats = 1  # where the first row of the second unit is asked for
+    found, _ = pulled(make(), tmp_path)
+    assert found.keys() == open_rows(rows).keys()
+    database, counts = make(), UnitCounts()
+    with http_for(database) as http:
+        units = database.units(http)
+        server.repeats = 1  # on the second page of the first unit
+        [table] = database.tables(units[0], http, None, counts)
+    assert table.num_rows == counts.total == 100
+    assert counts.duplicates > 0
+
+
+def test_rows_in_an_order_of_their_own_each_time_are_refused(make, server, tmp_path):
+    database = make()
+    ids = iter(f"mp-{n}" for n in range(100))
+    with http_for(database) as http, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_page", lambda *_: [{"material_id": next(ids)}])
+        with pytest.raises(SourceError, match="another document for row 100 each time"):
+            database.units(http)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_unmodified_client_sees_the_same_rows(make, server, rows, tmp_path, monkeypatch):
+    from mp_api.client import MPRester
+
+    monkeypatch.setenv("MP_API_ENDPOINT", f"{server.url}/")
+    found, _ = pulled(make("num_sites=1:8"), tmp_path)
+    with MPRester(KEY, endpoint=f"{server.url}/", mute_progress_bars=True) as client:
+        documents = client.materials.summary.search(
+            num_sites=(1, 8),
+            include_gnome=False,
+            deprecated=False,
+            fields=["material_id", "structure", "band_gap"],
+        )
+    assert {str(d.material_id) for d in documents} == found.keys()
+    assert len(documents) > 20
+    for document in documents:
+        row = found[str(document.material_id)]
+        assert row["band_gap_ev"] == document.band_gap
+        assert row["numbers"] == [z.Z for z in document.structure.species]
+
+
 def test_a_page_that_is_too_short_once_is_made_up_for(make, server, rows, tmp_path):
     server.short = 3
     found, _ = pulled(make(), tmp_path)

@@ -8,13 +8,15 @@ from standins.crystals import SHARED
 from standins.mp import KEY, DeltaStandIn, mp_settings, summary_rows, write_delta
 
 from infra.pull.http import Http, Unanswered
-from infra.pull.pymatgen_dicts import NOT_GIVEN, parts
+from infra.pull.pymatgen_dicts import parts, structure_columns
+from infra.pull.values import Notes
 from infra.settings import Settings
 from infra.snapshots.snapshot import build_snapshot
 from infra.sources import SOURCES
 from infra.sources.base import UnitCounts
 from infra.sources.mp import MaterialsProject
-from infra.sources.mp_delta import MaterialsProjectDelta, _newest, _structures
+from infra.sources.mp_delta import MaterialsProjectDelta
+from infra.sources.mp_delta_rows import newest, structures
 from infra.store import Store
 from irnet_core.errors import SourceError
 
@@ -189,21 +191,34 @@ def test_it_is_known_by_its_way(server, monkeypatch):
 
 def test_the_newest_version_counts():
     files = ["a/version=2026-04-13/x.parquet", "a/version=2026-05-01/x.parquet"]
-    assert _newest(files) == (files[1:], ["2026-04-13", "2026-05-01"])
-    assert _newest(["a/x.parquet"]) == (["a/x.parquet"], [])
+    assert newest(files) == (files[1:], ["2026-04-13", "2026-05-01"])
+    assert newest(["a/x.parquet"]) == (["a/x.parquet"], [])
 
 
-@pytest.mark.parametrize("disordered", [False, True])
-def test_structures_of_tables_are_those_of_pages(rows, tmp_path, disordered):
-    some = [row["structure"] for row in rows[10:30]]
-    if disordered:
-        sites = [{**some[0]["sites"][0]}, *some[0]["sites"][1:]]
-        sites[0]["species"] = [{"element": "Fe", "occu": 0.5}, {"element": "Co", "occu": 0.5}]
-        some[0] = {**some[0], "sites": sites}
-    write_delta([{**r, "structure": s} for r, s in zip(rows[10:30], some, strict=True)], tmp_path)
+@pytest.mark.parametrize("odd", ["nothing", "disordered", "none", "no site", "no element"])
+def test_structures_of_tables_are_those_of_pages(rows, tmp_path, odd):
+    some = [row["structure"] for row in rows[30:50]]
+    first, *others = some[0]["sites"]
+    changed = {
+        "disordered": [
+            {**first, "species": [{"element": e, "occu": 0.5} for e in ("Fe", "Co")]},
+            *others,
+        ],
+        "no site": [],
+        "no element": [{**first, "species": [{"element": "Q", "occu": 1}]}, *others],
+    }
+    if odd in changed:
+        some[0] = {**some[0], "sites": changed[odd]}
+    if odd == "none":
+        some[3] = None
+    write_delta([{**r, "structure": s} for r, s in zip(rows[30:50], some, strict=True)], tmp_path)
     [file] = tmp_path.rglob("*.parquet")
     column = pq.ParquetFile(file).read(["structure"])["structure"].combine_chunks()
-    found = _structures(column)
-    assert found == [parts(structure) for structure in some]
-    assert NOT_GIVEN in found
     assert isinstance(column, pa.StructArray)
+    notes, other_notes = Notes(), Notes()
+    found = structures(column, notes)
+    wanted = structure_columns([parts(structure) for structure in some], other_notes)
+    assert found.columns() == wanted.columns()
+    assert found.volume == wanted.volume
+    assert notes.column(20) == other_notes.column(20)
+    assert (notes.column(20).null_count == 20) == (odd == "nothing")

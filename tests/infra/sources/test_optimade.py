@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from standins.optimade import PROPERTIES, ROWS, Disturbed, PlainOptimade, made_entries
 
 from infra.pull.engine import pull
@@ -201,6 +203,39 @@ def test_the_largest_page_that_the_server_takes_is_found(plain: PlainOptimade) -
     assert ids(pulled(database)[0]) == all_ids()
 
 
+def limited(database: Optimade, limit: int, folder: Path) -> list[str]:
+    request = "0" * 16
+    store = Store(folder)
+    with (
+        Http(database.name, quick()) as http,
+        store.staging("snapshots", request) as staging,
+    ):
+        made = pull(database, staging, http, limit=limit)
+        tables = [staging.read_table(file) for file in made.files]
+        return [id_ for table in tables for id_ in table["source_id"].to_pylist()]
+
+
+def test_a_few_rows_cost_a_few_requests(plain: PlainOptimade, tmp_path: Path) -> None:
+    found = limited(Optimade(url=plain.url, settings=quick()), 7, tmp_path)
+    assert sorted(found) == all_ids(ENTRIES[:7])
+    assert sum(plain.seen.values()) <= 6
+    assert all(int(r.params.get("page_limit", 1)) <= 500 for r in plain.requests)
+
+
+def test_a_limit_beyond_the_first_rows_that_servers_give_divides_the_list(
+    plain: PlainOptimade, tmp_path: Path
+) -> None:
+    database = Optimade(url=plain.url, unit_rows=60, settings=quick())
+    assert len(set(limited(database, 100, tmp_path))) == 100
+    assert any("nelements" in r.params.get("filter", "") for r in plain.requests)
+
+
+def test_a_few_rows_of_a_list_that_is_never_counted(plain: PlainOptimade, tmp_path: Path) -> None:
+    plain.counts = lambda count, filter_: None
+    found = limited(Optimade(url=plain.url, settings=quick()), 7, tmp_path)
+    assert sorted(found) == all_ids(ENTRIES[:7])
+
+
 @pytest.mark.parametrize("root", ["", "/v1"])
 def test_the_version_of_the_interface_may_be_in_the_url_or_not(
     plain: PlainOptimade, root: str
@@ -309,6 +344,22 @@ def test_integer_ids_and_entries_without_attributes_are_rows() -> None:
     assert ids(rows) == sorted(str(number) for number in range(30))
     reasons = {row["source_id"]: row["reason"] for row in rows if row["reason"]}
     assert reasons == {"7": "the entry has no attributes"}
+
+
+NUMBERS = (5, -1, 5.5, 1e308, 10**30, True)
+LISTS = ([], [None], [1], ["H"], [{}], [[1, 2, 3]], [[None] * 3] * 3, [["a"] * 3] * 3)
+odd = st.sampled_from([None, "", "na", "x" * 1000, {}, {"name": 1}, *NUMBERS, *LISTS])
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ENTRIES[0]["attributes"])), odd, max_size=3))
+@settings(deadline=None)
+def test_whatever_an_attribute_is_the_entry_stays_a_row(changed: dict[str, Any]) -> None:
+    database = Optimade(url="http://x/v1", settings=quick())
+    database._root, database._properties = "http://x/v1", INFO
+    entry = {**ENTRIES[0], "attributes": {**ENTRIES[0]["attributes"], **changed}}
+    made = database.parse([entry, ENTRIES[1]])
+    assert made["source_id"].to_pylist() == [str(e["id"]) for e in ENTRIES[:2]]
+    assert made.slice(1).equals(database.parse(ENTRIES[:2]).slice(1))
 
 
 def test_each_provider_has_a_name_of_its_own() -> None:
