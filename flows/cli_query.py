@@ -132,6 +132,10 @@ def explain(
     screen: Annotated[
         str | None, typer.Option(help="Name or id of a screen, to show its row of the formula.")
     ] = None,
+    energies: Annotated[
+        str | None,
+        typer.Option(help="The snapshot's column of formation energies in eV/atom, for the hull."),
+    ] = None,
     features: Annotated[int, typer.Option(min=1, help="Features to show.")] = 10,
     neighbours: Annotated[int, typer.Option(min=1, help="Known compounds to show.")] = 5,
 ) -> None:
@@ -142,7 +146,7 @@ def explain(
     from flows.explain import explain as work
 
     with one_sentence():
-        found = work(formula, model, snapshot, screen, neighbours)
+        found = work(formula, model, snapshot, screen, neighbours, energies)
     _explained(found, features)
 
 

@@ -14,7 +14,7 @@ from featurizers.formula import canonical_formulas, parse_formulas
 from flows.models import open_model
 from flows.snapshot import open_snapshot
 from infra.artifact import DATA, Artifact
-from infra.hulls import snapshot_facets
+from infra.hulls import KnownPhases, snapshot_facets
 from infra.ranked import decompositions
 from infra.screens import open_screen
 from infra.settings import settings
@@ -29,6 +29,8 @@ from irnet_core.screening.hull import Hull
 
 CHUNK = 16_384
 MOST_ELEMENTS = 6  # of a hull
+FORMATION_ENERGIES = (FORMATION_ENERGY.name, "delta_e_ev_atom")
+"""Columns that hold formation energies in eV/atom; the second is OQMD's own name."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def explain(
     snapshot: str | None = None,
     screen: str | None = None,
     neighbours: int = 5,
+    energies: str | None = None,
 ) -> Explanation:
     """Explain what a model predicts for a formula.
 
@@ -121,6 +124,9 @@ def explain(
         Name or id of a screen, to show its row of the formula.
     neighbours : int
         Known compounds to name at most.
+    energies : str, optional
+        The snapshot's column of formation energies in eV/atom, for the convex hull; by default one
+        of :data:`FORMATION_ENERGIES`.
 
     Raises
     ------
@@ -143,8 +149,10 @@ def explain(
     prediction = float(Predictor(bundle, precision="fp32")(x)[0])
     if source is not None:
         near = _neighbours(source, bundle, x[0], blocks, neighbours, scaled, notes)
-        hull, products = _hull(store, source, numbers, amounts, notes)
-        if hull is not None and bundle.card.target == FORMATION_ENERGY.name:
+        column = _energies(source, energies, notes)
+        if column is not None:
+            hull, products = _hull(store, source, column, numbers, amounts, notes)
+        if hull is not None and bundle.card.target == column:
             above = prediction - hull
     return Explanation(
         formula=canonical,
@@ -238,18 +246,39 @@ def _neighbours(
     ]
 
 
+def _energies(source: Artifact, wanted: str | None, notes: list[str]) -> str | None:
+    """The column of formation energies, if the snapshot has one."""
+    there = source.dataset().schema.names
+    if wanted is not None and wanted not in there:
+        raise DataError(
+            f"there is no such column, take one of {', '.join(there)}",
+            source=f"snapshots/{source.id}",
+            column=wanted,
+        )
+    found = [wanted] if wanted else [name for name in FORMATION_ENERGIES if name in there]
+    if not found:
+        notes.append(
+            f"snapshots/{source.id} has no {' or '.join(FORMATION_ENERGIES)}: name the column of "
+            "formation energies with --energies for the convex hull"
+        )
+        return None
+    return found[0]
+
+
 def _hull(
-    store: Store, source: Artifact, numbers: np.ndarray, amounts: np.ndarray, notes: list[str]
+    store: Store,
+    source: Artifact,
+    column: str,
+    numbers: np.ndarray,
+    amounts: np.ndarray,
+    notes: list[str],
 ) -> tuple[float | None, str]:
     """Energy of the hull at the composition and its products, as far as the snapshot allows."""
-    if FORMATION_ENERGY.name not in source.dataset().schema.names:
-        notes.append(f"snapshots/{source.id} has no {FORMATION_ENERGY.name}: no convex hull")
-        return None, ""
     if (numbers > 0).sum() > MOST_ELEMENTS:
         notes.append(f"no convex hull of more than {MOST_ELEMENTS} elements")
         return None, ""
     try:
-        facets = snapshot_facets(store, source, numbers)
+        facets = snapshot_facets(store, source, numbers, KnownPhases(column))
     except DataError as error:  # a table without a single energy
         notes.append(f"no convex hull: {error}")
         return None, ""

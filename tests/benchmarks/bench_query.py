@@ -42,7 +42,7 @@ QUESTIONS: dict[str, dict[str, Any] | str] = {
         "max_hull": 0.05,
         "gap": (1.0, 3.0),
     },
-    "gap 2.999..3 (few, the whole table is read)": {"gap": (2.99999, 3.0)},
+    "gap 2.99999..3 (few, the whole table is read)": {"gap": (2.99999, 3.0)},
     "with Lu and Tm, hull < 0.001 (none or few)": {"elements": ["Lu", "Tm"], "max_hull": 0.001},
     "SQL: count and mean by rule branch": "SELECT rule_branch, count(*), avg(energy_above_hull) "
     "FROM ranked GROUP BY 1",

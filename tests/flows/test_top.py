@@ -142,6 +142,7 @@ def test_a_model_whose_snapshot_is_gone(filled, cli):
         (("Xx2",), "formula 'Xx2' cannot be used (unknown element 'Xx'): correct it"),
         (("MgO", "--model", "none"), "no artifact among the models"),
         (("MgO", "--snapshot", "none"), "no artifact among the snapshots"),
+        (("MgO", "--energies", "none"), "column 'none': there is no such column, take one of"),
     ],
 )
 def test_what_cannot_be_explained(filled, fails, arguments, message):
