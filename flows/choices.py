@@ -71,13 +71,13 @@ def check_parent(model: str, network: str | None, recipe: Recipe) -> tuple[Bundl
         If the model is damaged, or has another network or other inputs than those asked for.
     """
     parent, identity = open_model(model, Store(settings().store))
-    parent.check_inputs(schemas(recipe.inputs))
     names = [block["name"] for block in parent.card.inputs]
     if names != list(recipe.inputs):
         raise ModelError(
             f"model {parent.card.name!r} was trained on {', '.join(names)}, recipe "
             f"{recipe.name!r} trains on {', '.join(recipe.inputs)}: choose the model's own recipe"
         )
+    parent.check_inputs(schemas(recipe.inputs))
     hidden = parent.card.network.rpartition("-")[0]
     if network is not None and notation_of(network).rpartition("-")[0] != hidden:
         raise ModelError(

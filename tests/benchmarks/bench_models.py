@@ -111,7 +111,7 @@ def training(
             loss.backward()
             optimizer.step()
             done += len(part)
-        float(loss)
+        loss.item()
         return done
 
     def ours() -> int:

@@ -1,0 +1,44 @@
+"""Ensembles, small weights and continued models, from the command line."""
+
+import pytest
+
+from flows.models import open_model
+from infra.store import Store
+
+pytestmark = pytest.mark.timeout(600)  # the store comes from many processes, on a busy machine
+TRAIN = ("train", "--data", "latest", "--target", "formation_energy_ev_atom", "--epochs", "1")
+
+
+def test_an_ensemble_that_continues_a_model(filled, cli):
+    options = ("--name", "next", "--from", "small", "--members", "2", "--weights", "bf16")
+    result = cli(*TRAIN, *options)
+    assert result.exit_code == 0, result.output
+    assert "90 % intervals: " in result.stdout
+    store = Store(filled)
+    bundle, _ = open_model("next", store)
+    parent, identity = open_model("small", store)
+    card = bundle.card
+    assert card.parent == {"model": identity, "target": "formation_energy_ev_atom"}
+    assert card.network == parent.card.network
+    assert card.weights == "bfloat16"
+    assert [member["seed"] for member in card.members] == [0, 1]
+    assert len(bundle.networks) == 2
+    assert card.recipe["learning_rate"] == pytest.approx(0.3 * parent.card.recipe["learning_rate"])
+    assert card.metrics["validation_mae_before_rounding"] == pytest.approx(
+        card.metrics["validation"]["mae"], rel=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--from", "small", "--network", "irnet-10"), "not irnet-10: leave out --network"),
+        (("--from", "small", "--recipe", "paper"), "recipe 'paper' trains on magpie: choose the"),
+        (("--from", "other"), "answers to 'other': there are models/latest, models/small"),
+        (("--members", "65"), "an ensemble has 1 to 64 members, not 65"),
+    ],
+)
+def test_choices_that_cannot_be_made(filled, fails, options, message):
+    before = Store(filled).list("models")
+    assert message in fails(*TRAIN, "--name", "next", *options)
+    assert Store(filled).list("models") == before
