@@ -61,13 +61,15 @@ def target_function(bundle: Bundle) -> Function:
     callable
         Predictions (n,) in the target's unit.
     """
-    network = copy.deepcopy(bundle.network).double().eval()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
+    networks = [copy.deepcopy(network).double().eval() for network in bundle.networks]
+    for network in networks:
+        network.requires_grad_(False)
     inputs, target = _double(bundle.inputs), _double(bundle.target)
 
     def predict(x: Tensor) -> Tensor:
-        return target.inverse(network(inputs.forward(x))[:, :1])[:, 0]
+        scaled = inputs.forward(x)
+        outputs = torch.stack([network(scaled)[:, :1] for network in networks])
+        return target.inverse(outputs.mean(0))[:, 0]
 
     return predict
 

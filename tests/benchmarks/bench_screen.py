@@ -140,7 +140,7 @@ def peer(model: bundle.Bundle, table: Path, target: str, sample: int) -> dict[st
     n = len(formulas[few])
     times["matminer"] = (time.perf_counter() - start) / n
 
-    network = model.network.float().eval()
+    network = model.networks[0].float().eval()
     blocks = [block["name"] for block in model.card.inputs]
     x = torch.from_numpy(encode(numbers, amounts.astype(float), blocks))
     x = model.inputs.forward(x.repeat(-(-8192 // len(x)), 1)[:8192])

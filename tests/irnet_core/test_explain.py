@@ -36,10 +36,10 @@ def test_shares_sum_to_the_difference(bundle, seed):
 
 def test_the_function_is_the_model(bundle):
     x = torch.randn(7, 12)
-    wanted = bundle.target.inverse(bundle.network(bundle.inputs.forward(x)))[:, 0]
+    wanted = bundle.target.inverse(bundle.networks[0](bundle.inputs.forward(x)))[:, 0]
     found = target_function(bundle)(x.double())
     torch.testing.assert_close(found.float(), wanted, rtol=1e-4, atol=1e-5)
-    assert next(bundle.network.parameters()).dtype == torch.float32  # a copy was made double
+    assert next(bundle.networks[0].parameters()).dtype == torch.float32  # a copy was made double
 
 
 def test_shares_are_those_of_many_small_steps(bundle):
