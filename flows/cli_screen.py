@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -248,20 +248,23 @@ def show(id_: str, rows: int) -> None:
     from infra.screens import RANKED, open_screen
     from infra.store import Store
     from irnet_core.schema import DECOMPOSITION, FORMULA, HULL_DISTANCE, P_STABLE, RANK, SCORE
+    from irnet_core.screening.estimates import STD
 
     screen = open_screen(id_, Store(settings().store))
     manifest = screen.manifest
     units: dict[str, str] = manifest.parameters["units"]
     head = screen.top(rows)
-    texts = [RANK.name, FORMULA.name]
-    numbers = [name for name in (SCORE.name, *units, P_STABLE.name) if name in head.column_names]
+    # a single objective is the score
+    alone = len(manifest.parameters["objectives"]) == 1 and manifest.parameters["risk"] == "mean"
+    numbers = [*([] if alone else [SCORE.name]), *units, P_STABLE.name]
+    numbers = [name for name in numbers if name in head.column_names]
     more = [DECOMPOSITION.name] if DECOMPOSITION.name in head.column_names else []
-    table = Table(*texts, *(_title(name, units) for name in numbers), *more)
+    table = Table(RANK.name, FORMULA.name, *(_title(name, units) for name in numbers), *more)
     for column in table.columns[2 : 2 + len(numbers)]:
         column.justify = "right"
     for row in head.to_pylist():
-        values = ("" if row[name] is None else f"{row[name]:.3f}" for name in numbers)
-        table.add_row(*(str(row[name]) for name in texts), *values, *(row[name] for name in more))
+        values = (_with_std(row, name, STD) for name in numbers)
+        table.add_row(str(row[RANK.name]), row[FORMULA.name], *values, *(row[n] for n in more))
     out.print(table)
     objectives = manifest.parameters["objectives"] + manifest.parameters["constraints"]
     out.print(f"ranked by: {'; '.join(objectives)} (risk: {manifest.parameters['risk']})")
@@ -288,5 +291,12 @@ def funnel(counts: dict[str, int]) -> str:
     return ", ".join(steps) + f"; {counts['kept']:,} kept"
 
 
+def _with_std(row: dict[str, Any], name: str, suffix: str) -> str:
+    if row[name] is None:
+        return ""
+    std = row.get(name + suffix)
+    return f"{row[name]:.3f}" + ("" if std is None else f" ± {std:.3f}")
+
+
 def _title(name: str, units: dict[str, str]) -> str:
-    return f"{name} ({units[name]})" if name in units else name
+    return f"{name}\n{units[name]}" if name in units else name

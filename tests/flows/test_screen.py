@@ -1,0 +1,204 @@
+"""Screens through the command line: stability, objectives, families, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+from pymatgen.core import Composition
+
+from infra.query import RANKED
+from infra.store import Store
+
+pytestmark = pytest.mark.timeout(600)
+ENERGY = "formation_energy_ev_atom"
+SMALL = ("--model", "small")
+
+
+@pytest.fixture
+def ranked(filled, cli):
+    """Run a screen and return its table."""
+
+    def run(*arguments):
+        result = cli("screen", *arguments, *(() if "--model" in arguments else SMALL))
+        assert result.exit_code == 0, result.output
+        return Store(filled).open("screens/latest").read_table(RANKED)
+
+    return run
+
+
+def phases(store):
+    """Known phases: compositions and formation energies."""
+    return Store(store).open("snapshots/latest").read_table("data.parquet", ["composition", ENERGY])
+
+
+@pytest.fixture
+def gaps(filled, cli, tmp_path):
+    """A second model, of a band gap, trained on values made up of the measured enthalpies."""
+    known = phases(filled)
+    gap = np.abs(known[ENERGY].to_numpy()) * 2
+    table = pa.table({"formula": known["composition"], "band_gap_ev": gap})
+    pq.write_table(table.slice(0, 600), tmp_path / "gaps.parquet")
+    arguments = ("--data", tmp_path / "gaps.parquet", "--target", "band_gap_ev", "--name", "gaps")
+    result = cli("train", *arguments, "--network", "16BARx1-1", "--epochs", 3)
+    assert result.exit_code == 0, result.output
+    return "gaps"
+
+
+def test_energies_and_products_are_those_of_pymatgen(filled, ranked):
+    table = ranked("ternaries", "--elements", "Li,Mg,Al,O,S", "--max-atoms", 8).to_pylist()
+    known = phases(filled)
+    entries = [
+        PDEntry(c, e * c.num_atoms)
+        for c, e in zip(
+            map(Composition, known["composition"].to_pylist()),
+            known[ENERGY].to_pylist(),
+            strict=True,
+        )
+        if {str(element) for element in c} <= {"Li", "Mg", "Al", "O", "S"}
+    ]
+    there = {str(e.composition.elements[0]) for e in entries if len(e.composition) == 1}
+    entries += [PDEntry(s, 0.0) for s in {"Li", "Mg", "Al", "O", "S"} - there]
+    diagram = PhaseDiagram(entries)
+    assert len(table) > 20
+    for row in table:
+        composition = Composition(row["formula"])
+        entry = PDEntry(composition, row[ENERGY] * composition.num_atoms)
+        products, above = diagram.get_decomp_and_e_above_hull(
+            entry, allow_negative=True, check_stable=False
+        )
+        assert row["energy_above_hull"] == pytest.approx(above, abs=1e-6)
+        said = {}
+        for part in row["decomposition"].split(" + "):
+            share, formula = part.split()
+            said[Composition(formula).reduced_composition] = float(share)
+        expected = {e.composition.reduced_composition: s for e, s in products.items()}
+        assert said == {c: pytest.approx(s, abs=6e-4) for c, s in expected.items()}
+        assert row["energy_above_hull_std"] == pytest.approx(row[f"{ENERGY}_std"])
+        assert 0 <= row["p_stable"] <= 1
+        below = row["energy_above_hull_upper_90"] < 0
+        assert not below or row["p_stable"] > 0.9
+
+
+def test_several_properties_under_constraints(ranked, gaps):
+    table = ranked(
+        "ternaries", *SMALL, "--model", gaps, "--elements", "Li,Na,Mg,Al,O,S,F", "--max-atoms", 7,
+        "--objective", "minimise energy_above_hull per 0.1",
+        "--objective", "band_gap_ev in 1..3 per 0.5", "--constraint", "energy_above_hull <= 0.3",
+    )  # fmt: skip
+    hull, gap = (table[name].to_numpy() for name in ("energy_above_hull", "band_gap_ev"))
+    outside = np.maximum(np.maximum(1 - gap, gap - 3), 0)
+    np.testing.assert_allclose(table["score"].to_numpy(), hull / 0.1 + outside / 0.5, atol=1e-9)
+    assert (np.diff(table["score"].to_numpy()) >= 0).all()
+    assert hull.max() <= 0.3
+    front = table["pareto_front"].to_numpy()
+    better = (hull[:, None] <= hull) & (outside[:, None] <= outside)
+    better &= (hull[:, None] < hull) | (outside[:, None] < outside)
+    np.testing.assert_array_equal(front == 1, ~better.any(0))
+
+
+def test_the_chance_of_being_stable_ranks_and_scores(ranked):
+    arguments = ("ternaries", "--elements", "Li,Na,Mg,Al,O,S,F", "--max-atoms", 7)
+    table = ranked(*arguments, "--risk", "probability", "--stable-below", 0.05)
+    chance = table["p_stable"].to_numpy()
+    np.testing.assert_allclose(table["score"].to_numpy(), -np.log(chance), atol=1e-9)
+    mean = ranked(*arguments, "--objective", "energy_above_hull <= 0.05", "--stable-below", 0.05)
+    assert sorted(mean["formula"].to_pylist()) == sorted(table["formula"].to_pylist())
+
+
+def test_candidates_in_the_hulls_and_few_of_each_system(ranked):
+    arguments = ("ternaries", "--elements", "Li,Na,Mg,Al,O,S,F", "--max-atoms", 7)
+    plain = ranked(*arguments)
+    table = ranked(*arguments, "--self-consistent", "--most-per-system", 1)
+    assert table["energy_above_hull"].to_numpy().min() >= -1e-9
+    systems = table["chemical_system"].to_pylist()
+    assert sorted(systems) == sorted(set(plain["chemical_system"].to_pylist()))
+    best = table.slice(0, 1).to_pylist()[0]
+    assert best["decomposition"] == f"1 {best['formula']}"
+
+
+def test_a_list_keeps_its_known_rows_if_asked(ranked, tmp_path):
+    (tmp_path / "mine.csv").write_text("formula\nLi3AlO3\nMgO\nMg2O2\nnonsense\nHe2\nFe0.5Mg0.5O\n")
+    shared = ("list", "--from", tmp_path / "mine.csv", "--rules", "none")
+    table = ranked(*shared, "--keep-known")
+    found = dict(zip(table["formula"].to_pylist(), table["is_known"].to_pylist(), strict=True))
+    assert found == {"AlLi3O3": False, "MgO": True, "FeMgO2": False}
+    new = ranked(*shared)
+    assert sorted(new["formula"].to_pylist()) == ["AlLi3O3", "FeMgO2"]
+
+
+def test_substitutions_into_known_compounds(filled, ranked):
+    limits = ("--elements", "Li,Na,K,Mg,Ca,O,S,F,Cl", "--max-price", 100, "--no-toxic")
+    table = ranked("substitutions", "--from", "latest", *limits)
+    assert table.num_rows > 10
+    assert set(np.concatenate(table["elements"].to_numpy(zero_copy_only=False))) <= {
+        "Li", "Na", "K", "Mg", "Ca", "O", "S", "F", "Cl",
+    }  # fmt: skip
+    assert table["price_usd_kg"].to_numpy().max() <= 100
+    counts = Store(filled).open("screens/latest").manifest.counts
+    assert counts["generated"] >= counts["after_max_price"] >= counts["after_rules"]
+
+
+def test_a_spread_keeps_its_distance(ranked):
+    arguments = ("ternaries", "--elements", "Li,Mg,O,S,F", "--max-atoms", 8, "--rules", "none")
+    table = ranked(*arguments, "--spread", 0.5, "--top", 30)
+    fractions = [Composition(f).fractional_composition for f in table["formula"].to_pylist()]
+    for i, one in enumerate(fractions):
+        for other in fractions[:i]:
+            gap = sum(abs(one[e] - other[e]) for e in {*one, *other})
+            assert gap >= 0.5 - 1e-6
+    assert table["rank"].to_pylist() == list(range(1, table.num_rows + 1))
+
+
+BINARIES = ("binaries", "--elements", "Li,O,F")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*BINARIES, "--objective", "minimise gap"), "'minimise gap' asks for gap, which is not"),
+        ((*BINARIES, "--objective", "gap"), "'gap' is no objective: write, for example"),
+        ((*BINARIES, "--constraint", "energy_above_hull <= -9"), "no candidate is left: "),
+        ((*BINARIES, "--top", 0), "--top is 0: keep at least 1 candidate"),
+        ((*BINARIES, "--spread", 3), "--spread is 3: element fractions differ by 0 to 2"),
+        ((*BINARIES, "--contains", "S"), "S is in --contains and not in --elements"),
+        ((*BINARIES, "--max-price", 0.0001), "no candidate is left: "),
+        (("binaries", "--contains", "Pb", "--no-toxic"), "elements [82] must occur but are toxic"),
+        ((*BINARIES, "--no-hull", "--self-consistent"), "--self-consistent wants hulls and"),
+        ((*BINARIES, "--snapshot", "none", "--hull"), "there is no snapshot to take hulls from"),
+        (("list",), "list need --from, a snapshot or a table of compositions: name one"),
+        ((*BINARIES, "--from", "latest"), "binaries are generated from elements: leave out --from"),
+        ((*BINARIES, "--risk", "brave"), "there is no attitude to risk 'brave'"),
+        ((*BINARIES, *SMALL, *SMALL), "two models predict formation_energy_ev_atom"),
+        ((*BINARIES, "--rules", "kind"), "there are no rules 'kind': choose among none, neutral"),
+        ((*BINARIES, "--states", "x"), "there are no oxidation states 'x': choose smact or common"),
+    ],
+)
+def test_what_cannot_be_screened(filled, fails, arguments, message):
+    model = () if "--model" in arguments else SMALL
+    assert fails("screen", *arguments, *model).startswith(message)
+
+
+def test_hulls_of_another_database_must_be_insisted_on(filled, fails, ranked, tmp_path):
+    table = pa.table({"formula": ["Li2O", "LiF"], ENERGY: [-2.0, -3.0]})
+    pq.write_table(table, tmp_path / "other.parquet")
+    other = (*BINARIES, "--snapshot", tmp_path / "other.parquet")
+    assert "energies of different databases are not on one scale" in fails("screen", *other, *SMALL)
+    forced = ranked(*other, "--force", "--rules", "none")
+    assert not {"Li2O", "FLi"} & set(forced["formula"].to_pylist())
+    assert all(math.isfinite(e) for e in forced["energy_above_hull"].to_pylist())
+
+
+def test_an_empty_hull_is_refused(filled, fails, tmp_path):
+    (tmp_path / "empty.csv").write_text(f"formula,{ENERGY}\nLi2O,\nLiF,\n")
+    arguments = ("--snapshot", tmp_path / "empty.csv", "--force")
+    assert "no row has an energy" in fails("screen", *BINARIES, *SMALL, *arguments)
+
+
+def test_more_than_there_are_is_all_of_them(ranked):
+    table = ranked(*BINARIES, "--rules", "none", "--top", 10**7, "--max-atoms", 4)
+    assert table.num_rows < 15
