@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from flows.cli_prepare import prepare
 from flows.cli_snapshot import app as snapshot_app
+from flows.cli_study import study
 from flows.output import err, made, one_sentence, out, rejected, say
 from infra.settings import settings
 
@@ -69,6 +70,7 @@ def _prepare() -> None:
 
 app.add_typer(snapshot_app, name="snapshot")
 app.command()(prepare)
+app.command()(study)
 
 
 @app.command()
@@ -278,7 +280,7 @@ def verify(
 @app.command(name="ls")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="snapshots, features, models or screens.")
+        str | None, typer.Argument(help="snapshots, features, models, screens or studies.")
     ] = None,
 ) -> None:
     """List what is in the store."""
