@@ -149,7 +149,7 @@ class Element:
         for symbol in _chosen(self, there, self.which, rows):
             pattern = f"(^|-){re.escape(symbol)}(-|$)"
             held_out = pc.match_substring_regex(systems, pattern).to_numpy(zero_copy_only=False)
-            yield symbol, _sides(self, held_out, rows, held_out=symbol)
+            yield symbol, _sides(self, held_out, rows, symbol)
 
 
 @dataclass(frozen=True)
@@ -329,7 +329,7 @@ def _leave_out(
 ) -> Iterator[tuple[str, Split]]:
     there = sorted(set(labels.tolist()), key=lambda name: (len(name), name))
     for name in _chosen(rule, there, which, rows):
-        yield name, _sides(rule, labels == name, rows, held_out=name)
+        yield name, _sides(rule, labels == name, rows, name)
 
 
 def _chosen(rule: Rule, there: list[str], which: str, rows: SplitRows) -> list[str]:
@@ -343,9 +343,9 @@ def _chosen(rule: Rule, there: list[str], which: str, rows: SplitRows) -> list[s
     return [which]
 
 
-def _sides(rule: Rule, held_out: np.ndarray, rows: SplitRows, **more: object) -> Split:
+def _sides(rule: Rule, held_out: np.ndarray, rows: SplitRows, name: str) -> Split:
     train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    return _filled(rule, Split(train, validation, {**described(rule), **more}), rows)
+    return _filled(rule, Split(train, validation, {**described(rule), "held_out": name}), rows)
 
 
 def _filled(rule: Rule, split: Split, rows: SplitRows) -> Split:

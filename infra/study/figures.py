@@ -109,6 +109,8 @@ def _curves(done: pd.DataFrame, curves: pd.DataFrame) -> Figure | None:
 
 def _panels(nets: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
     """Cells that differ in family and depth alone, with a title."""
+    if nets.empty:  # pandas cannot group nothing by columns that may be blank
+        return
     keys = ["data", "inputs", "budget_rows", "recipe", "budget_epochs"]
     for (data, inputs, _, recipe, epochs), cells in nets.groupby(keys, dropna=False):
         rows = int(cells.train_rows.max())

@@ -113,9 +113,10 @@ def _irnet(name: str, rows: int, cells: pd.DataFrame) -> Iterator[tuple[bool, st
 def _depth(
     name: str, cells: pd.DataFrame, family: str, fine: Callable[[float], bool]
 ) -> Iterator[tuple[bool, str]]:
-    for (recipe, epochs), run in cells[cells.learner == family].groupby(
-        ["recipe", "budget_epochs"], dropna=False
-    ):
+    nets = cells[cells.learner == family]
+    if nets.empty:  # pandas cannot group nothing by columns that may be blank
+        return
+    for (recipe, epochs), run in nets.groupby(["recipe", "budget_epochs"], dropna=False):
         run = run.sort_values("depth")
         if run.depth.nunique() < 2:
             continue
