@@ -108,7 +108,8 @@ def report_stage(grid: Grid, rows: Sequence[Row], inputs: dict[str, str]) -> str
         return found.id
     frame = results.to_pandas()
     images = figures(frame, curves.to_pandas())
-    counts = {status: int(n) for status, n in frame.status.value_counts().items()}
+    # `failed` alone would be rows that were left out
+    counts = {f"cells {status}": int(n) for status, n in frame.status.value_counts().items()}
     with store.staging("studies", request) as staging:
         staging.write_table(RESULTS, results)
         staging.write_table(CURVES, curves)
@@ -120,7 +121,7 @@ def report_stage(grid: Grid, rows: Sequence[Row], inputs: dict[str, str]) -> str
         manifest = store.publish(
             staging,
             [RESULTS, CURVES, RESULTS_CSV, PAGE, *images],
-            what=f"{grid.title}: {counts.get('done', 0)} of {len(rows)} cells done",
+            what=f"{grid.title}: {counts.get('cells done', 0)} of {len(rows)} cells done",
             inputs=inputs,
             parameters={"grid": grid.model_dump()},
             rows=len(rows),
