@@ -26,7 +26,7 @@ from infra.settings import settings
 from infra.store import Store
 from infra.study.figures import figures
 from infra.study.grid import Cell, DataSet, Grid, read_grid
-from infra.study.page import page
+from infra.study.page import REPORT_VERSION, page
 from infra.study.results import Result, Results, Row, as_csv, cell_key, curves_table, results_table
 from irnet_core.errors import DataError
 
@@ -101,7 +101,9 @@ def report_stage(grid: Grid, rows: Sequence[Row], inputs: dict[str, str]) -> str
     started, store = utc_now(), Store(settings().store)
     results, curves = results_table(rows), curves_table(rows)
     request = request_digest(
-        "studies", inputs, {"grid": grid.model_dump(), "results": results.to_pylist()}
+        "studies",
+        inputs,
+        {"grid": grid.model_dump(), "results": results.to_pylist(), "report": REPORT_VERSION},
     )
     if found := store.find("studies", request):
         store.name(found)

@@ -17,7 +17,7 @@ from irnet_core.networks import FAMILIES
 DEPTH, SIZE, CURVES = "depth.png", "size.png", "curves.png"
 _COLOURS = {"plain": "#b3432b", "srnet": "#c9962b", "irnet": "#1f5fa8"}
 _LABELS = {"plain": "plain", "srnet": "SRNet", "irnet": "IRNet"}
-_MOST_PANELS = 6
+_MOST_PANELS, _MOST_CURVES = 6, 3
 
 
 def figures(results: pd.DataFrame, curves: pd.DataFrame) -> dict[str, bytes]:
@@ -68,13 +68,16 @@ def _size(done: pd.DataFrame) -> Figure | None:
     figure, axes = _grid(len(panels))
     for axis, (key, cells) in zip(axes, panels[:_MOST_PANELS], strict=False):
         for family in FAMILIES:
-            _best(axis, cells[cells.learner == family], _LABELS[family], _COLOURS[family])
+            _best(axis, _one_depth(cells[cells.learner == family]), family, _COLOURS[family])
         _best(axis, cells[cells.classical], "best classical", "#444444")
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter("{x:g}")
         axis.tick_params(axis="y", which="both", labelsize=7)
+        sizes = sorted(cells.rows_at_hand.unique())
+        axis.set_xticks(sizes, [f"{int(n):,}" for n in sizes])
+        axis.set_xticks([], minor=True)
         _finish(axis, key, "training rows", cells.unit.iloc[0])
     return figure
 
@@ -85,8 +88,9 @@ def _curves(done: pd.DataFrame, curves: pd.DataFrame) -> Figure | None:
     panels.sort(key=lambda panel: (-len(panel[1]), panel[0]))
     if not panels:
         return None
+    panels = panels[:_MOST_CURVES]
     figure, axes = _grid(len(panels))
-    for axis, (key, cells) in zip(axes, panels[:_MOST_PANELS], strict=False):
+    for axis, (key, cells) in zip(axes, panels, strict=True):
         depths = sorted(cells.depth.unique())
         for _, cell in cells.sort_values(["learner", "depth"]).iterrows():
             line = curves[curves.cell == cell.cell]
@@ -103,7 +107,8 @@ def _curves(done: pd.DataFrame, curves: pd.DataFrame) -> Figure | None:
         top = float(np.nanquantile(curves[curves.cell.isin(cells.cell)].mae, 0.9))
         low = float(cells.mae.min())
         axis.set_ylim(low * 0.9, max(top, low * 1.5))
-        axis.legend(fontsize=6, ncols=2)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(fontsize=6, ncols=2, framealpha=0.5)
     return figure
 
 
@@ -118,8 +123,17 @@ def _panels(nets: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
         yield f"{data}, {inputs}\n{rows:,} rows, {recipe}{budget}", cells
 
 
+def _one_depth(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells of the depth that was run at most sizes: other depths at other sizes would mislead."""
+    if cells.empty:
+        return cells
+    sizes = cells.groupby("depth").budget_rows.nunique()
+    return cells[cells.depth == sizes.idxmax()]
+
+
 def _best(axis: Axes, cells: pd.DataFrame, label: str, colour: str) -> None:
     if len(cells):
+        label = label if cells.depth.isna().any() else f"{label}-{int(cells.depth.iloc[0])}"
         best = cells.loc[cells.groupby("budget_rows").mae.idxmin()].sort_values("rows_at_hand")
         axis.plot(best.rows_at_hand, best.mae, marker="o", color=colour, label=label)
 
@@ -128,7 +142,7 @@ def _grid(panels: int) -> tuple[Figure, list[Axes]]:
     panels = min(panels, _MOST_PANELS)
     columns = min(panels, 3)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(3.6 * columns, 3.1 * rows), dpi=110, layout="constrained")
+    figure = Figure(figsize=(3.6 * columns, 3.1 * rows), dpi=90, layout="constrained")
     axes = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
     for unused in axes[panels:]:
         unused.set_axis_off()

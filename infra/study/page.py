@@ -10,6 +10,7 @@ from infra.study.figures import CURVES, DEPTH, SIZE
 from infra.study.statements import BANDS, comparable, recommendations, verdicts
 from irnet_core.networks import FAMILIES
 
+REPORT_VERSION = 1  # raised when the same results would be shown otherwise
 _CAPTIONS = {
     DEPTH: "Error against depth for plain networks, SRNet and IRNet",
     SIZE: "Error against training size, the best of each kind",

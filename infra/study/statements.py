@@ -156,4 +156,4 @@ def _cut(name: str, rows: int, cells: pd.DataFrame) -> Iterator[tuple[bool, str]
 def _small(name: str, rows: int, cells: pd.DataFrame) -> Iterator[tuple[bool, str]]:
     if rows <= SMALL_ROWS and _both(cells):
         cut, text = _contest(name, cells, None)
-        yield cut < 0, text
+        yield cut < -TIE, text
