@@ -102,7 +102,11 @@ class Random:
 
 @dataclass(frozen=True)
 class Folds:
-    """Each given fold validates in turn, or one of them: ``folds:fold``, ``folds:fold/3``."""
+    """Each given fold validates in turn, or one of them: ``folds:fold``, ``folds:fold/3``.
+
+    Published folds may hold a composition twice: those that validate stay as given, and their
+    other rows train nothing.
+    """
 
     column: str
     which: str = ALL
@@ -117,7 +121,12 @@ class Folds:
         """One pair a fold."""
         labels = _texts(rows.column(self.column), self.column, rows)
         for name, split in _leave_out(self, labels, self.which, rows):
-            yield name, _checked(split, rows, self.column)
+            known = np.isin(
+                rows.compositions[split.train], np.unique(rows.compositions[split.validation])
+            )
+            more = {"training_rows_of_validated_compositions_left_out": int(known.sum())}
+            left = Split(split.train[~known], split.validation, {**split.description, **more})
+            yield name, _filled(self, left, rows)
 
 
 @dataclass(frozen=True)

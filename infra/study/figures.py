@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from infra.study.statements import comparable
 from irnet_core.networks import FAMILIES
@@ -107,7 +108,7 @@ def _curves(done: pd.DataFrame, curves: pd.DataFrame) -> Figure | None:
         top = float(np.nanquantile(curves[curves.cell.isin(cells.cell)].mae, 0.9))
         low = float(cells.mae.min())
         axis.set_ylim(low * 0.9, max(top, low * 1.5))
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(fontsize=6, ncols=2, framealpha=0.5)
     return figure
 

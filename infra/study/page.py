@@ -13,7 +13,7 @@ from irnet_core.networks import FAMILIES
 REPORT_VERSION = 1  # raised when the same results would be shown otherwise
 _CAPTIONS = {
     DEPTH: "Error against depth for plain networks, SRNet and IRNet",
-    SIZE: "Error against training size, the best of each kind",
+    SIZE: "Error against training size: one depth of each family, and the best classical learner",
     CURVES: "Validation error over the epochs",
 }
 

@@ -109,10 +109,11 @@ def test_cluster_keeps_structures_of_a_composition_together():
     assert only_pair(Cluster(2, "0"), rows).validation.tolist() == [0, 2]
 
 
-def test_folds_that_share_a_composition_are_refused():
-    rows = rows_of(["FeO", "CaO", "FeO"], fold=[0, 0, 1])
-    with pytest.raises(DataError, match="column 'fold', row 1[02]: 1 compositions, such as FeO"):
-        list(Folds("fold").pairs(rows))
+def test_what_validates_in_a_fold_trains_nothing():
+    rows = rows_of(["FeO", "CaO", "FeO", "MgO"], fold=[0, 0, 1, 1])
+    split = only_pair(parse_split("folds:fold/0"), rows)
+    assert (split.train.tolist(), split.validation.tolist()) == ([3], [0, 1])
+    assert split.description["training_rows_of_validated_compositions_left_out"] == 1
     with pytest.raises(DataError, match="column 'fold', row 11: the row belongs to no fold"):
         list(Folds("fold").pairs(rows_of(["FeO", "CaO"], fold=[0, np.nan])))
 
