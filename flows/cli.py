@@ -16,6 +16,7 @@ from flows.cli_prepare import prepare
 from flows.cli_query import explain, query, top
 from flows.cli_screen import screen, show
 from flows.cli_snapshot import app as snapshot_app
+from flows.cli_study import study
 from flows.output import err, made, one_sentence, out, say
 from infra.settings import settings
 
@@ -61,6 +62,7 @@ app.command()(prepare)
 app.command()(query)
 app.command()(top)
 app.command()(explain)
+app.command()(study)
 
 
 @app.command()
@@ -148,7 +150,7 @@ def verify(
 @app.command(name="ls")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="snapshots, features, models or screens.")
+        str | None, typer.Argument(help="snapshots, features, models, screens or studies.")
     ] = None,
 ) -> None:
     """List what is in the store."""

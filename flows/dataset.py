@@ -1,4 +1,8 @@
-"""From published features and their snapshot to the arrays that training takes."""
+"""From published features and their snapshot to the arrays that training takes.
+
+Wherever a split is asked for, it is the name of a column of roles or a rule of
+:mod:`irnet_core.split_rules`, such as ``element:Fe``; none is a random tenth.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurizers.blocks import schemas
+from featurizers.clusters import cluster_labels
 from flows.snapshot import source_of
 from infra.artifact import FAILED_ROWS
 from infra.folder import Folder
 from infra.snapshots.snapshot import DATA
 from infra.store import Artifact
 from irnet_core.errors import DataError, FeatureSchemaError
-from irnet_core.schema import COMPOSITION, FORMULA, ROW
-from irnet_core.splits import Split, given_split, random_split, shared_compositions
+from irnet_core.schema import COMPOSITION, FORMULA, ROW, FeatureSchema
+from irnet_core.split_rules import Given, SplitRows, Time, only_pair, parse_split
+from irnet_core.splits import Split
 from irnet_core.training import TrainingData
 
 
@@ -40,8 +46,10 @@ def check_columns(folder: Folder, source: str, target: str, split_column: str | 
         Where the snapshot's table lies, published or not yet.
     source : str
         How messages name the table.
-    target, split_column : str
-        Columns to train on.
+    target : str
+        Column to train on.
+    split_column : str, optional
+        The split.
 
     Raises
     ------
@@ -52,7 +60,8 @@ def check_columns(folder: Folder, source: str, target: str, split_column: str | 
     with folder.open(DATA) as file:
         schema = pq.read_schema(file)
     own = [n for n in schema.names if n not in (ROW.name, FORMULA.name, COMPOSITION.name)]
-    for column in filter(None, (target, split_column)):
+    rule = parse_split(split_column)
+    for column in (target, *rule.columns):
         if column not in own:
             raise DataError(
                 f"there is no such column: the table has {', '.join(own) or 'no other column'}",
@@ -60,10 +69,10 @@ def check_columns(folder: Folder, source: str, target: str, split_column: str | 
                 column=column,
             )
     field = schema.field(target)
-    names = (ROW.name, FORMULA.name, COMPOSITION.name, target, split_column)
-    table = folder.read_table(DATA, list(filter(None, names)))
-    if split_column:
-        split = _given_split(table, split_column, source)
+    names = (ROW.name, FORMULA.name, COMPOSITION.name, target, *rule.columns)
+    table = folder.read_table(DATA, list(dict.fromkeys(names)))
+    if isinstance(rule, Given | Time):  # others need features, or leave no row out
+        split = only_pair(rule, split_rows(table, None, source))
         table = table.take(pa.array(np.sort(np.concatenate([split.train, split.validation]))))
     values, rows = table.column(target), table.column(ROW.name)
     if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)):
@@ -108,17 +117,37 @@ def load(
     FeatureSchemaError
         If the features were made by another definition than today's.
     DataError
-        If the split column cannot be used, or a composition sits on both sides of it.
+        If the split cannot be used, or a composition sits on both sides of it.
     """
     field = check_columns(snapshot.folder, source_of(snapshot), target, split_column)
+    rule = parse_split(split_column, seed)
+    x, row = load_features(features, schemas(blocks))
+    table = matching(snapshot, features, row, (target, *rule.columns))
+    y = table.column(target).to_numpy().astype(np.float64)
+    split = only_pair(rule, split_rows(table, x, source_of(snapshot)))
+    data = TrainingData(x[split.train], y[split.train], x[split.validation], y[split.validation])
+    unit = (field.metadata or {}).get(b"unit", b"as given").decode()
+    return Dataset(data, split, unit)
+
+
+def load_features(
+    features: Artifact, schemas: Sequence[FeatureSchema]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32 (n, k) of some blocks side by side, and the rows (n,) they belong to.
+
+    Raises
+    ------
+    FeatureSchemaError
+        If the features were made by another definition than today's.
+    """
     recorded = features.manifest.parameters["blocks"]
-    for schema in schemas(blocks):
+    for schema in schemas:
         if recorded.get(schema.name) != schema.hash:
             raise FeatureSchemaError(
                 f"features {features.id} hold {schema.name} of schema "
                 f"{recorded.get(schema.name, '(none)')}, not {schema.hash}: run irnet featurize"
             )
-    columns = [name for schema in schemas(blocks) for name in schema.columns]
+    columns = [name for schema in schemas for name in schema.columns]
     x = np.empty((features.manifest.rows or 0, len(columns)), np.float32)
     rows, done = [], 0
     for name in sorted(features.manifest.files):
@@ -130,42 +159,46 @@ def load(
         for j, column in enumerate(columns):
             block[:, j] = part.column(column).to_numpy()
         done += part.num_rows
-    row = np.concatenate(rows)
-    wanted = list(filter(None, (ROW.name, COMPOSITION.name, target, split_column)))
-    table = snapshot.read_table(DATA, wanted)
+    return x[:done], np.concatenate(rows)
+
+
+def matching(
+    snapshot: Artifact, features: Artifact, row: np.ndarray, columns: Sequence[str]
+) -> pa.Table:
+    """Row, composition and some columns of a snapshot, in the order of features' rows (n,).
+
+    Raises
+    ------
+    DataError
+        If the snapshot lacks rows or a column.
+    """
+    table = snapshot.read_table(DATA, list(dict.fromkeys((ROW.name, COMPOSITION.name, *columns))))
     position = np.searchsorted(table.column(ROW.name).to_numpy(), row)
-    if done != len(x) or not np.array_equal(table.column(ROW.name).to_numpy()[position], row):
+    whole = len(row) == features.manifest.rows and (position < table.num_rows).all()
+    if not whole or not np.array_equal(table.column(ROW.name).to_numpy()[position], row):
         raise DataError(
             f"features {features.id} and snapshot {snapshot.id} do not fit together: run "
             "irnet verify on both"
         )
-    table = table.take(pa.array(position))
-    y = table.column(target).to_numpy().astype(np.float64)
-    if split_column:
-        split = _given_split(table, split_column, source_of(snapshot))
-    else:
-        groups = _objects(table, COMPOSITION.name)
-        split = random_split(groups, seed=seed, source=source_of(snapshot))
-    data = TrainingData(x[split.train], y[split.train], x[split.validation], y[split.validation])
-    unit = (field.metadata or {}).get(b"unit", b"as given").decode()
-    return Dataset(data, split, unit)
+    return table.take(pa.array(position))
 
 
-def _given_split(table: pa.Table, column: str, source: str) -> Split:
-    """Split by a column, in which no composition may have two roles."""
-    rows, compositions = table.column(ROW.name).to_numpy(), _objects(table, COMPOSITION.name)
-    split = given_split(_objects(table, column), column=column, source=source, rows=rows)
-    shared = shared_compositions(split, compositions)
-    if len(shared):
-        first = split.validation[compositions[split.validation] == shared[0]][0]
-        raise DataError(
-            f"{len(shared)} compositions, such as {shared[0]}, are in train and in val, which "
-            "makes the validation error too good: give each composition one role",
-            source=source,
-            column=column,
-            row=int(rows[first]),
-        )
-    return split
+def split_rows(table: pa.Table, x: np.ndarray | None, source: str) -> SplitRows:
+    """What rules of splitting see of a table (n rows) and its features (n, k)."""
+
+    def column(name: str) -> np.ndarray:
+        values = table.column(name)
+        if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+            return values.to_numpy()
+        return _objects(table, name)
+
+    def clusters(count: int, seed: int) -> np.ndarray:
+        if x is None:
+            raise DataError("a split by clusters needs features", source=source)
+        return cluster_labels(x, count, seed)
+
+    rows = table.column(ROW.name).to_numpy()
+    return SplitRows(_objects(table, COMPOSITION.name), column, clusters, source, rows)
 
 
 def _objects(table: pa.Table, column: str) -> np.ndarray:

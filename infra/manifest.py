@@ -21,7 +21,7 @@ from infra.content import short_digest
 from irnet_core.errors import StoreError
 from irnet_core.schema import SCHEMA_VERSION
 
-KINDS = ("snapshots", "features", "models", "screens")
+KINDS = ("snapshots", "features", "models", "screens", "studies")
 MANIFEST = "manifest.json"
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "torch", "pymatgen")
 

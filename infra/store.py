@@ -2,7 +2,7 @@
 
 Layout under the root, a local path or any fsspec URL::
 
-    snapshots|features|models|screens/<id>/   files and manifest.json
+    snapshots|features|models|screens|studies/<id>/   files and manifest.json
     refs/<kind>/<name>.json                   names that point to ids, replaced atomically
     .staging/<kind>/<request>/                work in progress, resumed by the same request
 

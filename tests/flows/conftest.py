@@ -29,6 +29,7 @@ PIPELINE = {
     "featurize": "latest",
     "train": f"--data latest --target {FORMATION_ENERGY.name} --name small"
     " --network 32BARx2-16BARx1-1 --epochs 5",
+    "study": "--small --minutes 0",
     "screen": "ternaries --model small --elements Li,Na,Mg,Al,O,S,F,Cl --max-atoms 7 --top 50",
 }
 
@@ -134,7 +135,7 @@ def fails(cli: Cli) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def commands() -> dict[str, list[str]]:
-    """The four commands that make a store with one thing of each kind."""
+    """The commands that make a store with one thing of each kind."""
     return {name: arguments.split() for name, arguments in PIPELINE.items()}
 
 
@@ -142,7 +143,7 @@ def commands() -> dict[str, list[str]]:
 def pipeline(
     tmp_path_factory: pytest.TempPathFactory, commands: dict[str, list[str]]
 ) -> tuple[Path, dict[str, str]]:
-    """A store filled by four commands on the embedded data, and what each printed."""
+    """A store filled by these commands on the embedded data, and what each printed."""
     folder = tmp_path_factory.mktemp("pipeline") / "store"
     return folder, {name: run(folder, name, *commands[name]) for name in commands}
 

@@ -165,7 +165,7 @@ def test_deployments_name_flows_and_their_parameters():
     assert names == [
         *("screen/ternaries", "retrain/weekly", "train/trial"),
         *(f"snapshot/{name}" for name in DATABASES),
-        *("prepare/oqmd-ready", "demo/demo"),
+        *("prepare/oqmd-ready", "study/small", "demo/demo"),
     ]
 
 
@@ -243,9 +243,11 @@ def test_the_schedule_plans_runs_once(served):
     served.deploy()  # again, as after every change of prefect.yaml
     found = {made["name"]: made for made in served.ask("deployments/filter")}
     assert sorted(found) == sorted(
-        ["demo", "oqmd-ready", "ternaries", "trial", "weekly", *DATABASES]
+        ["demo", "oqmd-ready", "small", "ternaries", "trial", "weekly", *DATABASES]
     )
-    assert not any(found[n]["schedules"] for n in ("demo", "oqmd-ready", "ternaries", "trial"))
+    assert not any(
+        found[n]["schedules"] for n in ("demo", "oqmd-ready", "small", "ternaries", "trial")
+    )
     for name in DATABASES:
         (schedule,) = found[name]["schedules"]
         assert schedule["active"] == (name != "optimade")

@@ -1,0 +1,189 @@
+"""The cells of a study on one table: rows loaded once, then learner by learner."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurizers.blocks import schemas
+from featurizers.structure import structure_schema
+from flows.dataset import load_features, matching, split_rows
+from flows.progress import Update
+from flows.snapshot import source_of
+from infra.artifact import Artifact
+from infra.folder import Folder
+from infra.study.classical import CLASSICAL, fit_classical
+from infra.study.grid import Cell, DataSet
+from infra.study.results import Result
+from irnet_core.device import pick_device
+from irnet_core.errors import DataError, IRNetError
+from irnet_core.metrics import metrics
+from irnet_core.networks import notation_of
+from irnet_core.recipes import Recipe
+from irnet_core.recipes import recipe as recipe_of
+from irnet_core.scaling import Scaler
+from irnet_core.schema import COMPOSITION, FeatureSchema
+from irnet_core.split_rules import only_pair, parse_split
+from irnet_core.training import Fitted, Status, TrainingData, fit, forward
+
+PAPER_BLOCKS = ("magpie",)
+"""What classical learners see of a composition: the paper's 145 attributes."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one data set with one kind of inputs, split, in random order.
+
+    Attributes
+    ----------
+    data : TrainingData
+        All columns of all blocks, training rows shuffled by the seed: a smaller size is the head.
+    groups : numpy.ndarray of object
+        Compositions of the training rows.
+    columns : dict
+        Columns of each block, as a slice.
+    """
+
+    data: TrainingData
+    groups: np.ndarray
+    columns: dict[str, slice]
+
+
+def blocks_of(cell: Cell) -> list[FeatureSchema]:
+    """Feature definitions that a cell's learner sees."""
+    names = PAPER_BLOCKS if cell.recipe is None else recipe_of(cell.recipe).inputs
+    found = [] if cell.inputs == "structure" else schemas(names)
+    return found if cell.inputs == "composition" else [*found, structure_schema()]
+
+
+def load_table(
+    snapshot: Artifact, features: Artifact, data: DataSet, inputs: str, seed: int
+) -> Table:
+    """Load, select, split and shuffle.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, no row is left, or the split cannot be used.
+    """
+    blocks = [] if inputs == "structure" else schemas(("magpie", "fractions"))
+    if inputs != "composition":
+        blocks.append(structure_schema())
+    rule = parse_split(data.split, seed)
+    x, row = load_features(features, blocks)
+    source = source_of(snapshot)
+    table = matching(snapshot, features, row, (data.target, *data.where, *rule.columns))
+    y = table.column(data.target).to_numpy(zero_copy_only=False).astype(np.float64)
+    keep = np.isfinite(y)
+    if data.below is not None:
+        keep &= np.abs(y) <= data.below
+    for column, values in data.where.items():
+        texts = pc.cast(table.column(column), pa.string())
+        found = pc.fill_null(pc.is_in(texts, pa.array(values)), False)
+        keep &= found.to_numpy(zero_copy_only=False)
+    if not keep.any():
+        raise DataError("no row is left to learn from", source=source, column=data.target)
+    x, y, table = x[keep], y[keep], table.filter(pa.array(keep))
+    split = only_pair(rule, split_rows(table, x, source))
+    draw = np.random.default_rng(seed)
+    train = draw.permutation(split.train)
+    validation = np.sort(draw.permutation(split.validation)[: data.validation_rows])
+    groups = np.asarray(table.column(COMPOSITION.name).to_pylist(), dtype=object)[train]
+    bounds = np.cumsum([0, *(len(block.columns) for block in blocks)]).tolist()
+    return Table(
+        TrainingData(x[train], y[train], x[validation], y[validation]),
+        groups,
+        {b.name: slice(*bounds[i : i + 2]) for i, b in enumerate(blocks)},
+    )
+
+
+def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result:
+    """Fit and judge one learner; what cannot be done is a result too."""
+    begun = time.monotonic()
+    parts = [table.columns[block.name] for block in blocks_of(cell)]
+    columns = np.r_[tuple(parts)]
+    rows = len(table.groups) if cell.size is None else min(cell.size, len(table.groups))
+    data = TrainingData(
+        np.ascontiguousarray(table.data.train_x[:rows, columns]),
+        table.data.train_y[:rows],
+        np.ascontiguousarray(table.data.validation_x[:, columns]),
+        table.data.validation_y,
+    )
+    run = _classical if cell.learner in CLASSICAL else partial(_network, folder=folder)
+    try:
+        predicted, more = run(cell, data, table.groups[:rows], update)
+    except (IRNetError, ValueError, MemoryError, FloatingPointError) as error:
+        return Result(status="failed", reason=f"{type(error).__name__}: {error}"[:500])
+    if not np.isfinite(predicted).all():
+        return Result(status="failed", reason="some predictions are not finite numbers")
+    found = metrics(data.validation_y, predicted)
+    return Result(
+        status="done",
+        mae=found.mae,
+        rmse=found.rmse,
+        r2=found.r2 if np.isfinite(found.r2) else None,
+        mae_of_median=found.mae_of_median,
+        rows_at_hand=rows,
+        validation_rows=found.rows,
+        n_inputs=data.train_x.shape[1],
+        seconds=time.monotonic() - begun,
+        **more,
+    )
+
+
+def _classical(
+    cell: Cell, data: TrainingData, groups: np.ndarray, update: Update
+) -> tuple[np.ndarray, dict[str, Any]]:
+    found = fit_classical(
+        cell.learner,
+        data.train_x,
+        data.train_y,
+        groups,
+        tuning_rows=cell.tuning_rows or len(groups),
+        seed=cell.seed,
+    )
+    predicted = np.asarray(found.estimator.predict(data.validation_x), np.float64)
+    return predicted, {"train_rows": found.rows, "chosen": json.dumps(found.parameters)}
+
+
+def _network(
+    cell: Cell, data: TrainingData, groups: np.ndarray, update: Update, folder: Folder
+) -> tuple[np.ndarray, dict[str, Any]]:
+    recipe: Recipe = recipe_of(str(cell.recipe))
+    if cell.epochs is not None:
+        recipe = recipe.with_epochs(cell.epochs)
+
+    def report(status: Status) -> None:
+        update(0.0, f"epoch {status.epoch}/{status.epochs}, best MAE {status.best_mae:.4f}")
+
+    fitted = fit(
+        data,
+        notation_of(cell.name),
+        recipe,
+        seed=cell.seed,
+        device=pick_device("cpu"),
+        folder=folder,
+        report=report,
+    )
+    chosen = {name: asdict(recipe)[name] for name in ("learning_rate", "batch_size")}
+    return _predict(fitted, data.validation_x, recipe.precision), {
+        "train_rows": len(data.train_y),
+        "best_epoch": fitted.progress.best_epoch,
+        "chosen": json.dumps(chosen),
+        "history": [(e.epoch, e.train_loss, e.validation_mae) for e in fitted.progress.history],
+    }
+
+
+def _predict(fitted: Fitted, x: np.ndarray, precision: str) -> np.ndarray:
+    import torch  # the classical cells do without
+
+    inputs: Scaler = fitted.inputs
+    scaled = forward(fitted.network, inputs.forward(torch.from_numpy(x)), precision)
+    return fitted.target.inverse(scaled)[:, 0].double().numpy()

@@ -1,0 +1,166 @@
+"""The paper's figures of a study, as PNG: error against depth, against size, validation curves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from infra.study.statements import comparable
+from irnet_core.networks import FAMILIES
+
+DEPTH, SIZE, CURVES = "depth.png", "size.png", "curves.png"
+_COLOURS = {"plain": "#b3432b", "srnet": "#c9962b", "irnet": "#1f5fa8"}
+_LABELS = {"plain": "plain", "srnet": "SRNet", "irnet": "IRNet"}
+_MOST_PANELS, _MOST_CURVES = 6, 3
+
+
+def figures(results: pd.DataFrame, curves: pd.DataFrame) -> dict[str, bytes]:
+    """PNG files by name, those for which there are results.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        Columns of :data:`irnet_core.schema.RESULTS`.
+    curves : pandas.DataFrame
+        Columns of :data:`irnet_core.schema.CURVES`.
+    """
+    done = comparable(results)
+    drawn = {DEPTH: _depth(done), SIZE: _size(done), CURVES: _curves(done, curves)}
+    return {name: _png(figure) for name, figure in drawn.items() if figure is not None}
+
+
+def _depth(done: pd.DataFrame) -> Figure | None:
+    nets = done[done.learner.isin(FAMILIES)]
+    panels = [(key, cells) for key, cells in _panels(nets) if cells.depth.nunique() > 1]
+    if not panels:
+        return None
+    figure, axes = _grid(len(panels))
+    for axis, (key, cells) in zip(axes, panels[:_MOST_PANELS], strict=False):
+        for family in FAMILIES:
+            line = cells[cells.learner == family].sort_values("depth")
+            if len(line):
+                axis.plot(
+                    line.depth,
+                    line.mae,
+                    marker="o",
+                    color=_COLOURS[family],
+                    label=_LABELS[family],
+                )
+        axis.set_xticks(sorted(cells.depth.unique()))
+        _finish(axis, key, "layers", cells.unit.iloc[0])
+    return figure
+
+
+def _size(done: pd.DataFrame) -> Figure | None:
+    panels = [
+        (f"{data}, {inputs}", cells)
+        for (data, inputs), cells in done.groupby(["data", "inputs"])
+        if cells.budget_rows.nunique() > 1
+    ]
+    if not panels:
+        return None
+    figure, axes = _grid(len(panels))
+    for axis, (key, cells) in zip(axes, panels[:_MOST_PANELS], strict=False):
+        for family in FAMILIES:
+            _best(axis, _one_depth(cells[cells.learner == family]), family, _COLOURS[family])
+        _best(axis, cells[cells.classical], "best classical", "#444444")
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}")
+        axis.tick_params(axis="y", which="both", labelsize=7)
+        sizes = sorted(cells.rows_at_hand.unique())
+        axis.set_xticks(sizes, [f"{int(n):,}" for n in sizes])
+        axis.set_xticks([], minor=True)
+        _finish(axis, key, "training rows", cells.unit.iloc[0])
+    return figure
+
+
+def _curves(done: pd.DataFrame, curves: pd.DataFrame) -> Figure | None:
+    nets = done[done.learner.isin(FAMILIES) & done.cell.isin(curves.cell)]
+    panels = list(_panels(nets))
+    panels.sort(key=lambda panel: (-len(panel[1]), panel[0]))
+    if not panels:
+        return None
+    panels = panels[:_MOST_CURVES]
+    figure, axes = _grid(len(panels))
+    for axis, (key, cells) in zip(axes, panels, strict=True):
+        depths = sorted(cells.depth.unique())
+        for _, cell in cells.sort_values(["learner", "depth"]).iterrows():
+            line = curves[curves.cell == cell.cell]
+            styles = ["-", "--", "-.", ":"]
+            axis.plot(
+                line.epoch,
+                line.mae,
+                styles[depths.index(cell.depth) % 4],
+                color=_COLOURS[cell.learner],
+                linewidth=1,
+                label=cell["name"],
+            )
+        _finish(axis, key, "epoch", cells.unit.iloc[0])
+        top = float(np.nanquantile(curves[curves.cell.isin(cells.cell)].mae, 0.9))
+        low = float(cells.mae.min())
+        axis.set_ylim(low * 0.9, max(top, low * 1.5))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.legend(fontsize=6, ncols=2, framealpha=0.5)
+    return figure
+
+
+def _panels(nets: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
+    """Cells that differ in family and depth alone, with a title."""
+    if nets.empty:  # pandas cannot group nothing by columns that may be blank
+        return
+    keys = ["data", "inputs", "budget_rows", "recipe", "budget_epochs"]
+    for (data, inputs, _, recipe, epochs), cells in nets.groupby(keys, dropna=False):
+        rows = int(cells.train_rows.max())
+        budget = "" if pd.isna(epochs) else f", {int(epochs)} epochs"
+        yield f"{data}, {inputs}\n{rows:,} rows, {recipe}{budget}", cells
+
+
+def _one_depth(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells of the depth that was run at most sizes: other depths at other sizes would mislead."""
+    if cells.empty:
+        return cells
+    sizes = cells.groupby("depth").budget_rows.nunique()
+    return cells[cells.depth == sizes.idxmax()]
+
+
+def _best(axis: Axes, cells: pd.DataFrame, label: str, colour: str) -> None:
+    if len(cells):
+        label = label if cells.depth.isna().any() else f"{label}-{int(cells.depth.iloc[0])}"
+        best = cells.loc[cells.groupby("budget_rows").mae.idxmin()].sort_values("rows_at_hand")
+        axis.plot(best.rows_at_hand, best.mae, marker="o", color=colour, label=label)
+
+
+def _grid(panels: int) -> tuple[Figure, list[Axes]]:
+    panels = min(panels, _MOST_PANELS)
+    columns = min(panels, 3)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.1 * rows), dpi=90, layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
+    for unused in axes[panels:]:
+        unused.set_axis_off()
+    return figure, axes
+
+
+def _finish(axis: Axes, title: str, x: str, unit: str) -> None:
+    axis.set_title(title, fontsize=8)
+    axis.set_xlabel(x, fontsize=8)
+    axis.set_ylabel(f"validation MAE, {unit}", fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,131 @@
+"""Results of cells: one small file each in the store, and the tables made of all of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from infra.folder import Folder
+from infra.manifest import request_digest
+from infra.store import Store
+from infra.study.grid import Cell, DataSet
+from irnet_core.schema import CURVES, RESULTS, arrow_schema, unit_of
+
+VERSION = 1  # raised when the same cell would come out otherwise
+Status = Literal["done", "not run", "failed"]
+
+
+class Result(BaseModel):
+    """What came out of a cell; errors and counts are missing unless it is done."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Status
+    reason: str = ""
+    mae: float | None = None
+    rmse: float | None = None
+    r2: float | None = None
+    mae_of_median: float | None = None
+    train_rows: int | None = None
+    rows_at_hand: int | None = None
+    validation_rows: int | None = None
+    n_inputs: int | None = None
+    seconds: float | None = None
+    best_epoch: int | None = None
+    chosen: str = ""
+    history: list[tuple[int, float, float]] = []
+    """Epoch, training loss, validation MAE."""
+
+
+class Results:
+    """Results that are in a store, by the digest of what was asked for.
+
+    A file appears when its cell is finished, whole or not at all; so a study that was killed goes
+    on with the next cell, and two studies share the cells they have in common.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.folder = store.folder.child(".staging", "studies", "cells")
+
+    def get(self, key: str) -> Result | None:
+        """The result of a cell that is finished; one that cannot be read is none."""
+        name = f"{key}.json"
+        if not self.folder.has(name):
+            return None
+        try:
+            return Result.model_validate_json(self.folder.read_bytes(name))
+        except ValidationError:
+            return None
+
+    def put(self, key: str, result: Result) -> None:
+        """Keep a result."""
+        self.folder.write_bytes(f"{key}.json", result.model_dump_json().encode())
+
+    def checkpoints(self, key: str) -> Folder:
+        """Folder for what the cell keeps while it is at work."""
+        return self.folder.child(f"{key}-work")
+
+
+def cell_key(cell: Cell, data: DataSet, content: str, schemas: Sequence[str]) -> str:
+    """Digest of all that a result depends on.
+
+    Parameters
+    ----------
+    cell : Cell
+    data : DataSet
+    content : str
+        Digest of the table.
+    schemas : sequence of str
+        Hashes of the feature definitions.
+    """
+    asked = {"cell": asdict(cell), "data": data.model_dump(), "version": VERSION}
+    return request_digest("studies", {"table": content}, {**asked, "schemas": list(schemas)})
+
+
+Row = tuple[str, Cell, DataSet, Result]
+
+
+def results_table(rows: Sequence[Row]) -> pa.Table:
+    """One row a cell, in the order of the grid."""
+    return pa.Table.from_pylist([_flat(*row) for row in rows], arrow_schema(RESULTS))
+
+
+def curves_table(rows: Sequence[Row]) -> pa.Table:
+    """Validation curves of the networks, one row an evaluation."""
+    flat = [
+        {"cell": key, "epoch": epoch, "train_loss": loss, "mae": mae}
+        for key, _, _, result in rows
+        for epoch, loss, mae in result.history
+    ]
+    return pa.Table.from_pylist(flat, arrow_schema(CURVES))
+
+
+def as_csv(table: pa.Table) -> bytes:
+    """A table as CSV."""
+    buffer = io.BytesIO()
+    pacsv.write_csv(table, buffer)
+    return buffer.getvalue()
+
+
+def _flat(key: str, cell: Cell, data: DataSet, result: Result) -> dict[str, Any]:
+    found = result.model_dump(exclude={"history"})
+    asked = {
+        "cell": key,
+        "data": cell.data,
+        "target": data.target,
+        "unit": unit_of(data.target),
+        "inputs": cell.inputs,
+        "learner": cell.learner,
+        "depth": cell.depth,
+        "recipe": cell.recipe,
+        "budget_rows": cell.size,
+        "budget_epochs": cell.epochs,
+        "seed": cell.seed,
+    }
+    return asked | found

@@ -1,0 +1,159 @@
+"""The paper's statements, each held against the results of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from infra.study.classical import CLASSICAL
+
+LARGE_ROWS = 50_000
+SMALL_ROWS = 5_000
+CUT = 1 / 3
+TIE = 0.02
+"""Relative differences up to this, between single runs, are none."""
+BANDS = ((0, 2_000), (2_000, 10_000), (10_000, 50_000), (50_000, 10**9))
+
+# Learners are compared where they were asked for the same rows of the same data.
+GROUP = ["data", "inputs", "budget_rows"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A statement and what the results say about it."""
+
+    statement: str
+    holds: str
+    evidence: tuple[str, ...]
+
+
+def comparable(results: pd.DataFrame) -> pd.DataFrame:
+    """Finished cells, with their classes and the names of networks with their depths."""
+    done = results[results.status == "done"].copy()
+    done["classical"] = done.learner.isin(CLASSICAL)
+    depth = done.depth.map(lambda layers: "" if pd.isna(layers) else f"-{int(layers)}")
+    done["name"] = done.learner + depth
+    done["budget_rows"] = done.budget_rows.fillna(-1).astype(int)  # -1: all
+    return done
+
+
+def groups(done: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """Name, training rows and cells of each group of comparable cells."""
+    for (data, inputs, _), cells in done.groupby(GROUP, sort=True):
+        rows = int(cells.rows_at_hand.max())
+        yield f"{data}, {inputs}, {rows:,} rows", rows, cells
+
+
+def verdicts(results: pd.DataFrame) -> list[Verdict]:
+    """All statements, each held against a table of :data:`irnet_core.schema.RESULTS`."""
+    done = comparable(results)
+    return [
+        _judge("Plain networks get worse with depth", _plain, done),
+        _judge("IRNet does not get worse with depth", _irnet, done),
+        _judge(
+            f"IRNet cuts the best classical error by a third or more from {LARGE_ROWS:,} training "
+            "rows on",
+            _cut,
+            done,
+        ),
+        _judge(
+            f"On a few thousand rows (up to {SMALL_ROWS:,}) the classical learners win",
+            _small,
+            done,
+        ),
+    ]
+
+
+def recommendations(results: pd.DataFrame) -> pd.DataFrame:
+    """Which learner does best for a number of training rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``rows``, ``recommended``, ``wins`` and ``comparisons``; bands where networks and classical
+        learners were not both run have no recommendation.
+    """
+    found = []
+    every = [(rows, cells) for _, rows, cells in groups(comparable(results)) if _both(cells)]
+    for low, high in BANDS:
+        inside = [cells for rows, cells in every if low < rows <= high]
+        best = pd.Series([cells.loc[cells.mae.idxmin(), "name"] for cells in inside], dtype=object)
+        counts = best.value_counts()
+        top = "" if counts.empty else sorted(counts[counts == counts.max()].index)[0]
+        label = f"more than {low:,}" if high == BANDS[-1][1] else f"{low:,} to {high:,}"
+        won = "; ".join(f"{name} {count} of {len(inside)}" for name, count in counts.items())
+        found.append({"rows": label, "recommended": top or "not run", "won": won})
+    return pd.DataFrame(found)
+
+
+Judge = Callable[[str, int, pd.DataFrame], Iterator[tuple[bool, str]]]
+
+
+def _judge(statement: str, judge: Judge, done: pd.DataFrame) -> Verdict:
+    found = [line for name, rows, cells in groups(done) for line in judge(name, rows, cells)]
+    if not found:
+        return Verdict(statement, "not run", ())
+    held = sum(ok for ok, _ in found)
+    word = {len(found): "holds", 0: "does not hold"}.get(held, "holds in part")
+    return Verdict(
+        statement, f"{word} ({held} of {len(found)} comparisons)", tuple(text for _, text in found)
+    )
+
+
+def _plain(name: str, rows: int, cells: pd.DataFrame) -> Iterator[tuple[bool, str]]:
+    yield from _depth(name, cells, "plain", lambda change: change > TIE)
+
+
+def _irnet(name: str, rows: int, cells: pd.DataFrame) -> Iterator[tuple[bool, str]]:
+    yield from _depth(name, cells, "irnet", lambda change: change <= TIE)
+
+
+def _depth(
+    name: str, cells: pd.DataFrame, family: str, fine: Callable[[float], bool]
+) -> Iterator[tuple[bool, str]]:
+    nets = cells[cells.learner == family]
+    if nets.empty:  # pandas cannot group nothing by columns that may be blank
+        return
+    for (recipe, epochs), run in nets.groupby(["recipe", "budget_epochs"], dropna=False):
+        run = run.sort_values("depth")
+        if run.depth.nunique() < 2:
+            continue
+        first, last = run.iloc[0], run.iloc[-1]
+        change = last.mae / first.mae - 1
+        budget = f"{recipe}, " + ("own epochs" if pd.isna(epochs) else f"{int(epochs)} epochs")
+        yield (
+            fine(change),
+            f"{name} ({budget}): {first['name']} {first.mae:.4f}, {last['name']} {last.mae:.4f} "
+            f"{last.unit} ({change:+.0%})",
+        )
+
+
+def _both(cells: pd.DataFrame) -> bool:
+    """Whether networks and classical learners, not only linear ones, can be compared."""
+    return bool((cells.learner == "irnet").any() and cells.classical.any())
+
+
+def _contest(name: str, cells: pd.DataFrame, only: str | None) -> tuple[float, str]:
+    nets = cells[~cells.classical if only is None else cells.learner == only]
+    classical = cells[cells.classical]
+    net, other = nets.loc[nets.mae.idxmin()], classical.loc[classical.mae.idxmin()]
+    cut = 1 - net.mae / other.mae
+    seen = f" on {other.train_rows:,.0f} rows" if other.train_rows < other.rows_at_hand else ""
+    return cut, (
+        f"{name}: best {'network' if only is None else 'IRNet'} {net['name']} {net.mae:.4f}, best "
+        f"classical {other['name']}{seen} {other.mae:.4f} {net.unit} (cut {cut:+.0%})"
+    )
+
+
+def _cut(name: str, rows: int, cells: pd.DataFrame) -> Iterator[tuple[bool, str]]:
+    if rows >= LARGE_ROWS and _both(cells):
+        cut, text = _contest(name, cells, "irnet")
+        yield cut >= CUT, text
+
+
+def _small(name: str, rows: int, cells: pd.DataFrame) -> Iterator[tuple[bool, str]]:
+    if rows <= SMALL_ROWS and _both(cells):
+        cut, text = _contest(name, cells, None)
+        yield cut < -TIE, text

@@ -1,0 +1,144 @@
+import json
+import re
+import signal
+import time
+
+import pytest
+
+import flows.study
+from flows.models import open_model
+from flows.study import CURVES, PAGE, RESULTS
+from infra.store import Store
+from irnet_core.errors import TrainingError
+
+TARGET = "formation_energy_ev_atom"
+
+
+def grid(folder, learners, **more):
+    path = folder / "grid.json"
+    data = {"name": "expt", "source": "pymatgen-expt", "target": TARGET}
+    absent = {"name": "absent", "table": "absent.parquet", "target": "y"}
+    run = {"sizes": [200], "epochs": 2, "tuning_rows": 50, "depths": [10]}
+    runs = [{"data": ["expt", "absent"], "learners": learners, **run, **more}]
+    path.write_text(json.dumps({"data": [data, absent], "run": runs}))
+    return path
+
+
+def study_of(store):
+    artifact = Store(store).open("latest", "studies")
+    return artifact, artifact.read_table(RESULTS).to_pandas()
+
+
+def test_a_study_and_its_continuation(store, cli, tmp_path, monkeypatch):
+    result = cli("study", "--grid", grid(tmp_path, ["ridge", "irnet"]))
+    assert result.exit_code == 0, result.output
+    artifact, results = study_of(store)
+    assert "report: " + artifact.path(PAGE) in result.stdout
+    done, absent = results[results.data == "expt"], results[results.data == "absent"]
+    assert done.status.tolist() == ["done", "done"]
+    assert done.n_inputs.tolist() == [145, 257]
+    assert done.train_rows.tolist() == [200, 200]
+    assert done.validation_rows.tolist() == [214, 214]
+    assert (done.mae < done.mae_of_median).all()
+    assert set(absent.status) == {"not run"}
+    assert absent.reason.str.contains("--data").all()
+    curves = artifact.read_table(CURVES).to_pandas()
+    assert curves.epoch.tolist() == [1, 2]
+    assert curves.mae.min() == pytest.approx(done.mae.iloc[1], rel=1e-5)
+
+    # the same again makes nothing; one more learner is all that is run
+    assert study_of(store)[0].id == artifact.id
+    run, ran = flows.study.run_cell, []
+    monkeypatch.setattr(
+        flows.study, "run_cell", lambda cell, *rest: ran.append(cell.name) or run(cell, *rest)
+    )
+    assert cli("study", "--grid", tmp_path / "grid.json").exit_code == 0
+    assert (ran, study_of(store)[0].id) == ([], artifact.id)
+    more = grid(tmp_path, ["ridge", "irnet", "tree", "plain"])
+    assert cli("study", "--grid", more, "--minutes", 0).exit_code == 0
+    assert ran == []
+    assert study_of(store)[1].status.tolist()[:4] == ["done", "done", "not run", "not run"]
+    assert cli("study", "--grid", more).exit_code == 0
+    assert ran == ["tree", "plain-10"]
+    again = study_of(store)[1]
+    assert again[again.data == "expt"].mae.tolist()[:2] == done.mae.tolist()
+    assert not [p for p in (store / ".staging" / "studies" / "cells").iterdir() if p.is_dir()]
+
+
+def test_a_cell_that_fails_is_a_result(store, cli, tmp_path, monkeypatch):
+    def diverge(*_, **__):
+        raise TrainingError("the loss is nan")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.study_cells.fit", diverge)
+        assert cli("study", "--grid", grid(tmp_path, ["irnet", "tree"])).exit_code == 0
+    _, results = study_of(store)
+    assert results.status.tolist()[:2] == ["failed", "done"]
+    assert results.reason[0] == "TrainingError: the loss is nan"
+    assert cli("study", "--grid", tmp_path / "grid.json").exit_code == 0  # it is tried again
+    assert study_of(store)[1].status.tolist()[:2] == ["done", "done"]
+
+
+def test_errors(store, fails, tmp_path):
+    assert "leave out one of" in fails("study", "--small", "--grid", "paper")
+    path = tmp_path / "grid.json"
+    data = {"name": "a", "table": "a.parquet", "target": "y"}
+    path.write_text(json.dumps({"data": [data], "run": [{"data": ["a"], "learners": ["svm"]}]}))
+    said = fails("study", "--grid", path, "--data", tmp_path)
+    assert said.startswith(f"{tmp_path}: no table of the grid is there: name the folder")
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on(store, irnet_process, irnet, tmp_path):
+    path = grid(tmp_path, ["tree", "irnet"], epochs=300)
+    cells = store / ".staging" / "studies" / "cells"
+    with irnet_process(store, "study", "--grid", path) as process:
+        end = time.monotonic() + 100
+        while not list(cells.glob("*.json")) and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    (first,) = cells.glob("*.json")
+    before = first.stat().st_mtime_ns
+    irnet(store, "study", "--grid", grid(tmp_path, ["tree", "irnet"]))
+    assert study_of(store)[1].status.tolist()[:2] == ["done", "done"]
+    assert first.stat().st_mtime_ns == before
+
+
+TABLE = "formula,year,y\n" + "".join(
+    f"{metal}{n}{other},{2000 + n},{n / 7}\n"
+    for metal in ("Fe", "Ca", "Al", "Mg")
+    for other in ("O", "F")
+    for n in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    ("split", "validation"), [("element:Fe", 18), ("time:year<2007", 24), ("cluster:3/0", None)]
+)
+def test_training_takes_a_rule(store, cli, tmp_path, split, validation):
+    path = tmp_path / "table.csv"
+    path.write_text(TABLE)
+    options = ("--target", "y", "--split-column", split, "--network", "8BARx1-1", "--epochs", 1)
+    result = cli("train", "--data", path, *options, "--name", "small")
+    assert result.exit_code == 0, result.output
+    card = open_model("small", Store(store))[0].card
+    assert card.split["kind"] == split.partition(":")[0]
+    rows = card.data["rows"]
+    assert rows["train"] + rows["validation"] == 72
+    assert validation in (None, rows["validation"])
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("element:*", r"this one is several \(Al, Ca, ...\): name one as in element:Fe$"),
+        ("element:Xe", "no row belongs to the element 'Xe': choose among Al, Ca, F, Fe, Mg, O$"),
+        ("colour:red", "'colour:red' is no split: write one like given:split"),
+        ("folds:fold/1", "column 'fold': there is no such column: the table has year, y$"),
+    ],
+)
+def test_rules_that_do_not_fit(store, fails, tmp_path, split, message):
+    path = tmp_path / "table.csv"
+    path.write_text(TABLE)
+    said = fails("train", "--data", path, "--target", "y", "--split-column", split)
+    assert re.search(message, said), said

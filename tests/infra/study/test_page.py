@@ -1,0 +1,128 @@
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from infra.study.figures import CURVES as CURVES_PNG
+from infra.study.figures import DEPTH, SIZE, figures
+from infra.study.page import page
+from infra.study.statements import recommendations, verdicts
+from irnet_core.schema import CURVES, RESULTS, arrow_schema
+
+EPOCHS = {"plain": 10, "irnet": 10, "srnet": 10}
+
+
+def cells(*rows, **common):
+    made = []
+    for i, (learner, depth, size, mae) in enumerate(rows):
+        row = {
+            "cell": f"{i:04}",
+            "data": "oqmd",
+            "target": "e_ev",
+            "unit": "eV",
+            "inputs": "composition",
+            "learner": learner,
+            "depth": depth,
+            "recipe": "modern" if depth else None,
+            "status": "done" if mae else "not run",
+            "reason": "" if mae else "no time",
+            "mae": mae,
+            "train_rows": size,
+            "rows_at_hand": size,
+            "budget_rows": size,
+            "budget_epochs": EPOCHS.get(learner),
+        }
+        made.append(row | common)
+    return pa.Table.from_pylist(made, arrow_schema(RESULTS)).to_pandas()
+
+
+def said(results):
+    return [verdict.holds.partition(" (")[0] for verdict in verdicts(results)]
+
+
+def test_the_paper_holds_where_results_are_the_papers():
+    results = cells(
+        *(("plain", 10, 100_000, 0.070), ("plain", 48, 100_000, 0.090)),
+        *(("irnet", 10, 100_000, 0.050), ("irnet", 48, 100_000, 0.040)),
+        *(("forest", None, 100_000, 0.075), ("forest", None, 3_000, 0.1)),
+        ("irnet", 17, 3_000, 0.2),
+    )
+    assert said(results) == ["holds"] * 4
+    assert recommendations(results).set_index("rows").recommended.to_dict() == {
+        "0 to 2,000": "not run",
+        "2,000 to 10,000": "forest",
+        "10,000 to 50,000": "not run",
+        "more than 50,000": "irnet-48",
+    }
+    assert "irnet-48 0.0400, best classical forest 0.0750 eV (cut +47%)" in page("T", results, [])
+
+
+def test_the_paper_does_not_hold_where_results_say_so():
+    results = cells(
+        *(("plain", 10, 100_000, 0.070), ("plain", 48, 100_000, 0.0701)),
+        *(("irnet", 10, 100_000, 0.050), ("irnet", 48, 100_000, 0.060)),
+        *(("forest", None, 100_000, 0.060), ("forest", None, 3_000, 0.3)),
+        ("irnet", 17, 3_000, 0.2),
+    )
+    assert said(results) == ["does not hold"] * 4
+
+
+def test_what_was_not_run_is_said():
+    results = cells(("irnet", 17, 100_000, None), ("svm", None, 100_000, None))
+    assert said(results) == ["not run"] * 4
+    text = page("T", results, [])
+    assert "| not run | oqmd | composition | 100,000 | no time | irnet, svm |" in text
+    assert figures(results, pa.Table.from_pylist([], arrow_schema(CURVES)).to_pandas()) == {}
+
+
+def test_classical_learners_alone():
+    results = cells(("svm", None, 1000, 0.1), ("irnet", 17, 1000, None))
+    curves = pa.Table.from_pylist([], arrow_schema(CURVES)).to_pandas()
+    assert figures(results, curves) == {}
+    assert said(results) == ["not run"] * 4
+    assert "## Table 1: depth\n\nNot run." in page("T", results, [])
+
+
+def test_other_data_and_sizes_are_not_compared():
+    results = pd.concat(
+        [
+            cells(("irnet", 10, 100_000, 0.05)),
+            cells(("irnet", 48, 90_000, 0.04)),
+            cells(("forest", None, 100_000, 0.01), data="mp"),
+            cells(("forest", None, 100_000, 0.01), inputs="both"),
+        ]
+    )
+    assert said(results) == ["not run"] * 4
+
+
+def test_samples_of_a_learner_are_marked():
+    results = cells(("svm", None, 100_000, 0.1), ("irnet", 17, 100_000, 0.2))
+    results.loc[0, "train_rows"] = 10_000
+    assert "10,000 (sample)" in page("T", results, [])
+    assert "classical svm on 10,000 rows 0.1000" in page("T", results, [])
+
+
+def test_figures_are_pictures_and_repeat():
+    results = cells(
+        *((f, d, 1000, 0.1 * d) for f in ("plain", "srnet", "irnet") for d in (10, 17)),
+        *(("forest", None, n, 100 / n) for n in (1000, 2000)),
+    )
+    curves = pd.DataFrame(
+        [
+            {"cell": c, "epoch": e, "train_loss": 1.0, "mae": 1 / e}
+            for c in results.cell[:6]
+            for e in (1, 2, 3)
+        ]
+    )
+    drawn = figures(results, curves)
+    assert set(drawn) == {DEPTH, SIZE, CURVES_PNG}
+    assert all(image.startswith(b"\x89PNG") and len(image) < 100_000 for image in drawn.values())
+    assert drawn == figures(results, curves)
+
+
+@pytest.mark.parametrize("value", ["a|b", "a\nb"])
+def test_reasons_stay_in_their_cell(value):
+    results = cells(("svm", None, 10, None), reason=value)
+    assert page("T", results, []).count("| failed |") == 0
+    line = [row for row in page("T", results, []).splitlines() if row.startswith("| not run |")]
+    assert len(line) == 1
+    assert line[0].replace("\\|", "").count("|") == 7

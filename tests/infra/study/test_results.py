@@ -1,0 +1,48 @@
+import pytest
+
+from infra.store import Store
+from infra.study.grid import Cell, DataSet
+from infra.study.results import Result, Results, as_csv, cell_key, curves_table, results_table
+
+DATA = DataSet(name="a", table="a.csv", target="gap_ev")
+CELL = Cell("a", "composition", "irnet", 17, "modern", 100, 5, None, 0)
+DONE = Result(status="done", mae=0.5, train_rows=100, history=[(1, 2.0, 0.7), (2, 1.0, 0.5)])
+
+
+def test_results_come_back_and_damaged_ones_are_none(tmp_path):
+    results = Results(Store(tmp_path))
+    key = cell_key(CELL, DATA, "digest", ["magpie"])
+    assert results.get(key) is None
+    results.put(key, DONE)
+    assert results.get(key) == DONE
+    results.folder.write_bytes(f"{key}.json", b'{"status": "do')
+    assert results.get(key) is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "data", "content", "schemas"),
+    [
+        (Cell("a", "composition", "irnet", 17, "modern", 100, 5, None, 1), DATA, "d", ["m"]),
+        (CELL, DATA.model_copy(update={"below": 1.0}), "d", ["m"]),
+        (CELL, DATA, "other", ["m"]),
+        (CELL, DATA, "d", ["n"]),
+    ],
+)
+def test_whatever_a_result_depends_on_is_in_its_key(cell, data, content, schemas):
+    assert cell_key(cell, data, content, schemas) != cell_key(CELL, DATA, "d", ["m"])
+
+
+def test_tables():
+    rows = [("k1", CELL, DATA, DONE), ("k2", CELL, DATA, Result(status="not run", reason="no"))]
+    table = results_table(rows)
+    assert table.column("unit").to_pylist() == ["eV", "eV"]
+    assert table.column("mae").to_pylist() == [0.5, None]
+    assert curves_table(rows).to_pylist()[1] == {
+        "cell": "k1",
+        "epoch": 2,
+        "train_loss": 1.0,
+        "mae": 0.5,
+    }
+    head, first, _ = as_csv(table).decode().splitlines()
+    assert head.startswith('"cell","data","target"')
+    assert first.startswith('"k1","a","gap_ev","eV","composition","irnet",17,"modern","done"')
