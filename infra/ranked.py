@@ -170,7 +170,7 @@ def decompositions(phases: Phases, products: ArrayLike, fractions: ArrayLike) ->
     place = np.full(product.shape, -1, np.int64)
     place[used] = which
     spelled, _ = canonical_formulas(phases.numbers[distinct], phases.fractions[distinct])
-    return product_texts(spelled, place, fractions)
+    return product_texts(spelled.tolist(), place, fractions)
 
 
 def product_texts(formulas: Sequence[str], products: ArrayLike, fractions: ArrayLike) -> pa.Array:

@@ -8,7 +8,7 @@ handed in.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -64,7 +64,8 @@ class Predicted(NamedTuple):
     domain_percentile: Tensor | None
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Batch:
     """Candidates on their way through the funnel; all arrays have n rows."""
 
     index: NDArray[np.int64]
@@ -73,12 +74,29 @@ class Batch(NamedTuple):
     branch: NDArray[np.uint8]
     known: NDArray[np.bool_]
 
-    def where(self, mask: NDArray[np.bool_]) -> Batch:
-        """The rows of a mask."""
-        if mask.all():
-            return self
-        keep = np.flatnonzero(mask)
-        return Batch(*(column[keep] for column in self))
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: NDArray[np.intp]) -> Batch:
+        """Some of the rows."""
+        return Batch(
+            self.index[rows],
+            self.numbers[rows],
+            self.amounts[rows],
+            self.branch[rows],
+            self.known[rows],
+        )
+
+    @classmethod
+    def together(cls, parts: Sequence[Batch]) -> Batch:
+        """The rows of some batches."""
+        return cls(
+            np.concatenate([part.index for part in parts]),
+            np.concatenate([part.numbers for part in parts]),
+            np.concatenate([part.amounts for part in parts]),
+            np.concatenate([part.branch for part in parts]),
+            np.concatenate([part.known for part in parts]),
+        )
 
 
 @dataclass(frozen=True)
@@ -143,7 +161,7 @@ class Screen:
         """
         best, funnel = self.ranking(), Counter[str]()
         for batch, done in self._batches(start, stop, funnel):
-            if len(batch.index):
+            if len(batch):
                 self._judge(batch, best, funnel)
             if report is not None:
                 report(done, funnel["predicted"])
@@ -158,9 +176,8 @@ class Screen:
         while first < stop:
             last = min(whole_systems(self.candidates, first + CHUNK), stop)
             waiting.append(self._survivors(first, last, funnel))
-            if sum(len(part.index) for part in waiting) >= BATCH or last == stop:
-                columns = zip(*waiting, strict=True)
-                yield Batch(*(np.concatenate(column) for column in columns)), last - start
+            if sum(map(len, waiting)) >= BATCH or last == stop:
+                yield Batch.together(waiting), last - start
                 waiting = []
             first = last
 
@@ -171,18 +188,16 @@ class Screen:
         verdicts = self.rules.apply(numbers, amounts, with_states=False)
         for name, count in verdicts.survivors.items():  # limits first, the rule set last
             funnel["after_rules" if name == self.rules.name else f"after_{name}"] += count
+        rows = np.flatnonzero(verdicts.passes)
         known = np.zeros(len(numbers), bool)
-        index = np.arange(first, last)
-        batch = Batch(index, numbers, amounts, verdicts.branch, known)
-        batch = batch.where(verdicts.passes)
         if self.known is not None:
-            known = self.known.contains(batch.numbers, batch.amounts)
+            known[rows] = self.known.contains(numbers[rows], amounts[rows])
             funnel["known"] += int(known.sum())
-            batch = batch._replace(known=known)
             if not self.keep_known:
-                batch = batch.where(~known)
-        funnel["after_known"] += len(batch.index)
-        return batch
+                rows = rows[~known[rows]]
+        funnel["after_known"] += len(rows)
+        index = np.arange(first, last)
+        return Batch(index, numbers, amounts, verdicts.branch, known).take(rows)
 
     # what is predicted -------------------------------------------------------------------
 
@@ -197,7 +212,7 @@ class Screen:
             values[name], distance = model(numbers, amounts, shared)
             if distance is not None:  # of several models, the one that knows least
                 percentile = distance if percentile is None else torch.maximum(percentile, distance)
-        funnel["predicted"] += len(batch.index)
+        funnel["predicted"] += len(batch)
         hulls = None
         if self.stability is not None:
             hulls = self.stability.of(
@@ -214,8 +229,8 @@ class Screen:
         if self.most_percentile is not None and percentile is not None:
             usable &= percentile <= self.most_percentile
         funnel["after_domain"] += int(usable.sum())
-        score = torch.where(usable, score, torch.nan).cpu().numpy()
-        rows = best.hopeful(score)
+        scores = torch.where(usable, score, torch.nan).cpu().numpy()
+        rows = best.hopeful(scores)
         if not len(rows):
             return
         at = torch.from_numpy(rows).to(self.device)
@@ -230,7 +245,7 @@ class Screen:
             if hulls.above.below is not None:
                 chance = hulls.probability(self.stability.threshold)  # type: ignore[union-attr]
                 kept[P_STABLE.name] = chance[at].cpu().numpy()
-        batch = Batch(*(column[rows] for column in batch))
+        batch = batch.take(rows)
         kept |= {
             NUMBERS: batch.numbers,
             AMOUNTS: batch.amounts,
@@ -245,7 +260,7 @@ class Screen:
             kept[PRICE.name] = composition_price(batch.numbers, batch.amounts, self.rules.facts)
         if self.most_per_system is not None:
             kept[GROUP] = system_keys(batch.numbers)
-        best.push(score[rows], batch.index, **kept)
+        best.push(scores[rows], batch.index, **kept)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
