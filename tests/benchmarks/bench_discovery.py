@@ -76,14 +76,14 @@ def generated(val: pd.Series, train: pd.Series, seed: int) -> np.ndarray:
         table = stoichiometries(arity, atoms)
         z = np.repeat(chosen, len(table), axis=0)
         found.append(canonical_formulas(z, np.tile(table, (len(chosen), 1)).astype(float))[0])
-    every = np.unique(np.concatenate(found))
-    return np.setdiff1d(every, np.concatenate([canonical(val), canonical(train)]))
+    every = set(np.concatenate(found).tolist())
+    return np.array(sorted(every - {*canonical(val), *canonical(train)}), dtype=object)
 
 
 def irnet(store: Path, *arguments: object) -> None:
     """Run the command line, its progress to the terminal."""
     environment = os.environ | {"IRNET_STORE": str(store)}
-    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    command = [Path(sys.executable).parent / "irnet", *map(str, arguments)]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -46,7 +46,7 @@ def irnet(arguments: Sequence[str], store: Path) -> tuple[float, float]:
     environment = os.environ | {"IRNET_STORE": str(store), "PREFECT_HOME": str(store / "prefect")}
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *arguments],
+        [Path(sys.executable).parent / "irnet", *arguments],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -80,11 +80,15 @@ def irnet() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def files() -> Files:
-    """Reads all files below a folder, by path; no locks, and no manifests, which hold the time."""
+    """Reads all files below a folder, by path; no locks, no manifests, which hold the time, and not
+    the hulls, which are a cache."""
     return lambda folder: {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".lock" and path.name != "manifest.json"
+        if path.is_file()
+        and path.suffix != ".lock"
+        and path.name != "manifest.json"
+        and path.relative_to(folder).parts[0] != "hulls"
     }
 
 

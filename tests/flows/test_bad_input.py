@@ -318,7 +318,7 @@ def test_missing_weights(bundle, useless):
     ("changes", "message"),
     [
         ({"network": 17}, "network must be of type str"),
-        ({"network": "16384BARx9-1"}, "does not hold the network of its card"),
+        ({"network": "16384BARx9-1"}, "does not hold the networks of its card"),
         ({"network": "99999999BAR-1"}, "outside 1-16384 units"),
         ({"inputs": "magpie"}, "inputs must be of type list"),
         ({"data": {"snapshot": {"a": 1}}}, "data.snapshot must be of type str"),
@@ -335,12 +335,12 @@ def test_hostile_cards(bundle, useless, changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network.output.bias": torch.tensor([float("nan")])}, "not finite, in 'network.output.b"),
+        ({"members.0.output.bias": torch.tensor([float("nan")])}, "not finite, in 'members.0.outp"),
         ({"extra": torch.zeros(3)}, "tensor 'extra' is .* not part of it"),
-        ({"network.output.bias": torch.zeros(2)}, "tensor 'network.output.bias' is"),
+        ({"members.0.output.bias": torch.zeros(2)}, "tensor 'members.0.output.bias' is"),
         (
-            {"network.output.bias": torch.zeros(1, dtype=torch.int32)},
-            "tensor 'network.output.bias'",
+            {"members.0.output.bias": torch.zeros(1, dtype=torch.int32)},
+            "tensor 'members.0.output.bias'",
         ),
     ],
 )
@@ -382,10 +382,10 @@ def test_snapshot_of_the_model_is_elsewhere(filled, bundle, fails, cli):
     command = ("screen", "binaries", "--model", bundle, "--elements", "Li,O", "--max-atoms", 5)
     assert fails(*command) == (
         f"snapshot {id_}, which model 'small' was trained on, is not in {filled}: name another one "
-        "with --known, or leave nothing out with --known none"
+        "with --snapshot, or do without known phases: --snapshot none"
     )
-    assert cli(*command, "--known", "none").exit_code == 0
-    found = fails("screen", "binaries", "--model", bundle, "--known", "none")
+    assert cli(*command, "--snapshot", "none").exit_code == 0
+    found = fails("screen", "binaries", "--model", bundle, "--snapshot", "none")
     assert found == "name --elements: there is no snapshot to take them from"
 
 

@@ -234,7 +234,7 @@ def test_the_worker_screens_with_the_model_of_the_schedule(served):
     ranked = artifact.read_table(RANKED)
     assert ranked.num_rows == artifact.manifest.rows > 0
     assert set(ranked.column("chemical_system").to_pylist()) == {"Fe-Li-O"}
-    predictions = ranked.column("prediction").to_pylist()
+    predictions = ranked.column("score").to_pylist()
     assert predictions == sorted(predictions)
 
 

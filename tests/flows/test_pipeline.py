@@ -57,7 +57,7 @@ def test_metrics_are_those_of_the_model(opened):
     assert found["rows"] == 214
     assert found["mae"] < 0.6 * found["mae_of_median"]
     best = [e["validation_mae"] for e in card["history"] if e["epoch"] == card["best_epoch"]]
-    assert found["mae"] == pytest.approx(best[0], rel=1e-3)  # matrices may be rounded otherwise
+    assert found["mae"] == pytest.approx(best[0], rel=5e-3)  # matrices may be rounded otherwise
     assert (card["data"]["rows"], card["split"]["kind"]) == (
         {"train": 1921, "validation": 214},
         "random",

@@ -10,12 +10,12 @@ pytestmark = pytest.mark.timeout(600)  # the store comes from many processes, on
 
 
 def test_ranked_is_the_latest_screen(filled, cli):
-    result = cli("query", "SELECT rank, formula, prediction FROM ranked ORDER BY rank LIMIT 3")
+    result = cli("query", "SELECT rank, formula, score FROM ranked ORDER BY rank LIMIT 3")
     assert result.exit_code == 0
     table = Store(filled).open("screens/latest").read_table(RANKED).slice(0, 3)
     for row in table.to_pylist():
         assert row["formula"] in result.stdout
-        assert f"{row['prediction']:.4f}" in result.stdout
+        assert f"{row['score']:.4f}" in result.stdout
     assert "only the first" not in result.stdout
 
 

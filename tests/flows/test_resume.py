@@ -37,7 +37,8 @@ SCREEN_DRIVER = """
 import flows.screen
 flows.screen.SHARD = 20_000
 from flows.cli import main
-main()
+if __name__ == "__main__":  # Dask's workers import the script that they are started from
+    main()
 """
 
 

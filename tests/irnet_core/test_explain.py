@@ -19,7 +19,7 @@ def bundle():
     for _ in range(20):  # so that batch norm has seen rows
         network(torch.randn(64, 12))
     rows = RANDOM.normal(3, 2, (100, 12))
-    return Bundle(None, network.eval(), Scaler.standard(rows), Scaler.robust(rows[:, 0]))
+    return Bundle(None, (network.eval(),), Scaler.standard(rows), Scaler.robust(rows[:, 0]))
 
 
 @pytest.mark.parametrize("seed", range(5))
