@@ -218,7 +218,11 @@ def _flat(hits: pa.Table) -> pa.Table:
 
 def _explained(found: Explanation, features: int) -> None:
     unit = found.unit
-    out.print(f"{found.formula}: {found.target} {found.prediction:.4f} {unit} by {found.model}")
+    sure = ""
+    if found.std is not None:
+        sure = f" ± {found.std:.4f}, 90 %: {found.lower:.4f} to {found.upper:.4f}"
+    value = f"{found.prediction:.4f}{sure}"
+    out.print(f"{found.formula}: {found.target} {value} {unit} by {found.model}", soft_wrap=True)
     share = found.attribution
     out.print(
         f"\nwhat moved it from {share.baseline:.4f} {unit} ({found.baseline}), integrated "

@@ -64,6 +64,8 @@ class Explanation:
     formula, target, unit, model : str
     prediction : float
         As ``irnet predict`` gives it, in full precision.
+    std, lower, upper : float or None
+        Standard deviation and ends of the 90 % interval, where the model is calibrated.
     attribution : Attribution
         Shares of the inputs, which sum to the prediction less that of the baseline.
     baseline : str
@@ -89,6 +91,9 @@ class Explanation:
     unit: str
     model: str
     prediction: float
+    std: float | None
+    lower: float | None
+    upper: float | None
     attribution: Attribution
     baseline: str
     inputs: list[str]
@@ -146,7 +151,12 @@ def explain(
     notes: list[str] = []
     source = _snapshot(store, snapshot, bundle, notes)
     near, hull, above, products = [], None, None, ""
-    prediction = float(Predictor(bundle, precision="fp32")(x)[0])
+    found = Predictor(bundle, precision="fp32").predict(x)
+    prediction = float(found.mean[0])
+    std, lower, upper = (
+        None if part is None else float(part[0])
+        for part in (found.std, found.lower_90, found.upper_90)
+    )
     if source is not None:
         near = _neighbours(source, bundle, x[0], blocks, neighbours, scaled, notes)
         column = _energies(source, energies, notes)
@@ -160,6 +170,9 @@ def explain(
         unit=bundle.card.unit,
         model=f"{bundle.card.name} ({identity})",
         prediction=prediction,
+        std=std,
+        lower=lower,
+        upper=upper,
         attribution=integrated_gradients(target_function(bundle), x[0], center),
         baseline="mean of the training rows" if scaled else "all inputs 0",
         inputs=[name for block in blocks for name in BLOCKS[block].schema.columns],

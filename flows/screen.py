@@ -191,7 +191,7 @@ def screen(
     base : str, optional
         Snapshot, or table, that substitutions start from or that lists the candidates.
     rules : str
-        One of :data:`irnet_core.screening.rules.RULE_SETS`.
+        One of :data:`irnet_core.screening.rules.SETS`.
     states : str
         Table of oxidation states that the rules use.
     max_price : float, optional

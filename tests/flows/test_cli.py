@@ -159,6 +159,6 @@ def test_demo(cli, store, cluster, monkeypatch):
     monkeypatch.setattr("flows.demo.MAX_ATOMS", 3)
     result = cli("demo")
     assert result.exit_code == 0, result.output
-    assert "formation_energy_ev_atom (eV/atom)" in result.stdout
+    assert "minimise energy_above_hull" in result.stdout
     assert "Go on with" in result.stdout
     assert Store(store).open("models/demo").manifest.what.startswith("irnet-17 for formation_energ")

@@ -229,7 +229,8 @@ def test_the_worker_screens_with_the_model_of_the_schedule(served):
     assert screened["state_type"] == "COMPLETED"
     assert tasks == ["screen"]
     artifact = served.store.open("latest", "screens")
-    assert artifact.manifest.inputs["model"] == served.store.open("default", "models").id
+    model = served.store.open("default", "models").id
+    assert artifact.manifest.inputs["model formation_energy_ev_atom"] == model
     assert artifact.manifest.parameters["elements"] == ["Li", "O", "Fe"]
     ranked = artifact.read_table(RANKED)
     assert ranked.num_rows == artifact.manifest.rows > 0
