@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from featurizers.blocks import BLOCKS, encode
+from featurizers.hulls import MAX_ELEMENTS
 from featurizers.self_consistent import self_consistent_facets
 from flows.limits import compositions_of
 from flows.models import open_model
@@ -146,13 +147,14 @@ def _phases(store: str, hull: HullPlan) -> Phases:
 
 
 def systems_of(candidates: Family, start: int, stop: int) -> NDArray[np.uint8]:
-    """Chemical systems (s, k) of a range of candidates, each once."""
+    """Chemical systems (s, k) of a range of candidates that hulls can be built for, each once."""
     found = []
     for first in range(start, stop, CHUNK):
         numbers, _ = candidates.take(first, min(first + CHUNK, stop))
         changes = np.concatenate([[True], (numbers[1:] != numbers[:-1]).any(1)])
         found.append(numbers[changes])
-    return np.unique(np.concatenate(found), axis=0)
+    systems = np.unique(np.concatenate(found), axis=0)
+    return systems[(systems > 0).sum(1) <= MAX_ELEMENTS]
 
 
 def shard_table(best: TopK, funnel: Counter[str]) -> pa.Table:

@@ -23,6 +23,11 @@ CANDIDATE_CODE = 1 << 48  # codes of candidates start here, those of known rows 
 HullsOf = Callable[[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]], Hull]
 
 
+def has_hull(hull: Hull, numbers: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which candidates (n, k) have no more elements than the largest system with a hull."""
+    return (numbers > 0).sum(1) <= hull.width
+
+
 @dataclass(frozen=True, eq=False)
 class Held:
     """A batch of candidates held against the hulls.
@@ -53,6 +58,12 @@ class Held:
             row of the known phases; the negative atomic number of an element that counts as one of
             0 eV/atom; :data:`CANDIDATE_CODE` plus the index of a candidate; or :data:`NOTHING`.
         """
+        # as many columns for all batches, however many elements their hulls have
+        width = self.numbers.shape[1]
+        wide = np.full((len(rows), width), NOTHING)
+        shares = np.zeros((len(rows), width), np.float32)
+        at = np.flatnonzero(has_hull(self.hull, self.numbers[rows]))
+        rows = rows[at]
         found = self.hull.products(self.numbers[rows], self.amounts[rows])
         positions = found.phases.cpu().numpy()
         phases = self.hull.facets.phases
@@ -64,12 +75,9 @@ class Held:
         place = np.where(candidate, FIRST_CANDIDATE - origin, 0)
         codes = np.where(candidate, CANDIDATE_CODE + self.index[place], codes)
         codes = np.where(positions == NO_PRODUCT, NOTHING, codes)
-        # as many columns for all batches, however many elements their hulls have
-        width = self.numbers.shape[1]
-        wide = np.full((len(rows), width), NOTHING)
-        shares = np.zeros((len(rows), width), np.float32)
-        wide[:, : codes.shape[1]] = codes
-        shares[:, : codes.shape[1]] = found.fractions.cpu().numpy()
+        filled = min(width, codes.shape[1])
+        wide[at, :filled] = codes[:, :filled]
+        shares[at, :filled] = found.fractions.cpu().numpy()[:, :filled]
         return {PRODUCTS: wide, SHARES: shares}
 
 
@@ -98,7 +106,14 @@ class Stability:
         index: NDArray[np.int64],
         energy: Estimate,
     ) -> Held:
-        """Hold candidates (n, k) with predicted energies (n,) against the hulls."""
+        """Hold candidates (n, k) with predicted energies (n,) against the hulls.
+
+        Those of more elements than any hull has are at NaN.
+        """
         hull = self.hulls(numbers, amounts, energy.mean.cpu().numpy())
-        above = energy.minus(hull.energies(numbers, amounts))
+        rows = np.flatnonzero(has_hull(hull, numbers))
+        heights = torch.full_like(energy.mean, torch.nan)
+        at = torch.from_numpy(rows).to(heights.device)
+        heights[at] = hull.energies(numbers[rows], amounts[rows])
+        above = energy.minus(heights)
         return Held(above, hull, numbers, amounts, index)

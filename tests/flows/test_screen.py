@@ -131,6 +131,18 @@ def test_a_list_keeps_its_known_rows_if_asked(ranked, tmp_path):
     assert sorted(new["formula"].to_pylist()) == ["AlLi3O3", "FeMgO2"]
 
 
+def test_a_list_may_hold_more_elements_than_hulls_can(filled, ranked, tmp_path):
+    (tmp_path / "many.csv").write_text("formula\nLiNaKMgCaAlO8\nLi3AlO3\n")
+    shared = ("list", "--from", tmp_path / "many.csv", "--rules", "none")
+    assert ranked(*shared)["formula"].to_pylist() == ["AlLi3O3"]
+    counts = Store(filled).open("screens/latest").manifest.counts
+    assert (counts["predicted"], counts["not_finite"]) == (2, 1)
+    rows = ranked(*shared, "--objective", f"minimise {ENERGY}").to_pylist()
+    found = {row["formula"]: row["decomposition"] for row in rows}
+    assert found["AlCaKLiMgNaO8"] is None
+    assert found["AlLi3O3"]
+
+
 def test_substitutions_into_known_compounds(filled, ranked):
     limits = ("--elements", "Li,Na,K,Mg,Ca,O,S,F,Cl", "--max-price", 100, "--no-toxic")
     table = ranked("substitutions", "--from", "latest", *limits)
