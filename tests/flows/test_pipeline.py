@@ -4,11 +4,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from featurizers.formula import canonical_formula, parse_formula
 from infra.query import RANKED
 from infra.store import KINDS, Store
 from irnet_core.bundle import CARD, WEIGHTS
+from irnet_core.device import has_native_bf16
 
 pytestmark = pytest.mark.timeout(600)  # many processes, on a busy machine
 TRAIN = ("--target", "energy_ev", "--network", "8BARx1-1", "--epochs", 2, "--split-column", "role")
@@ -57,7 +59,9 @@ def test_metrics_are_those_of_the_model(opened):
     assert found["rows"] == 214
     assert found["mae"] < 0.6 * found["mae_of_median"]
     best = [e["validation_mae"] for e in card["history"] if e["epoch"] == card["best_epoch"]]
-    assert found["mae"] == pytest.approx(best[0], rel=5e-3)  # matrices may be rounded otherwise
+    # training and inference cast weights to bfloat16 at other places, where the CPU has it
+    rounding = 5e-3 if has_native_bf16(torch.device("cpu")) else 1e-5
+    assert found["mae"] == pytest.approx(best[0], rel=rounding)
     assert (card["data"]["rows"], card["split"]["kind"]) == (
         {"train": 1921, "validation": 214},
         "random",
