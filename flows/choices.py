@@ -10,7 +10,7 @@ from infra.store import Store
 from irnet_core.bundle import MAX_MEMBERS, WEIGHT_TYPES, Bundle
 from irnet_core.device import pick_device
 from irnet_core.errors import ModelError, NotationError
-from irnet_core.networks import notation_of, parse_notation
+from irnet_core.notation import notation_of, parse_notation
 from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
 
@@ -32,7 +32,7 @@ def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> t
         Saying which of the choices, or the device in the settings, cannot be used.
     """
     notation = notation_of(network)
-    _, n_outputs = parse_notation(notation)
+    n_outputs = parse_notation(notation).n_outputs
     if n_outputs != 1:
         raise NotationError(f"network {network!r} has {n_outputs} outputs: end it in -1")
     chosen = recipe_of(recipe)

@@ -21,7 +21,7 @@ from infra.settings import settings
 from infra.store import Store
 from irnet_core.bundle import Bundle
 from irnet_core.errors import DataError, FormulaError, StoreError
-from irnet_core.explain import Attribution, integrated_gradients, nearest, target_function
+from irnet_core.explain import Attribution, attribution, nearest
 from irnet_core.inference import Predictor
 from irnet_core.scaling import Scaler
 from irnet_core.schema import COMPOSITION, FORMATION_ENERGY, FORMULA
@@ -173,7 +173,7 @@ def explain(
         std=std,
         lower=lower,
         upper=upper,
-        attribution=integrated_gradients(target_function(bundle), x[0], center),
+        attribution=attribution(bundle, x[0]),
         baseline="mean of the training rows" if scaled else "all inputs 0",
         inputs=[name for block in blocks for name in BLOCKS[block].schema.columns],
         values=x[0],

@@ -25,7 +25,7 @@ from infra.study.results import Result
 from irnet_core.device import pick_device
 from irnet_core.errors import DataError, IRNetError
 from irnet_core.metrics import metrics
-from irnet_core.networks import notation_of
+from irnet_core.notation import notation_of
 from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
 from irnet_core.scaling import Scaler

@@ -9,6 +9,7 @@ stay in float32: bfloat16 there would round predictions to three digits.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,16 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from irnet_core.device import has_native_bf16
+from irnet_core.elements import (
+    LEAST,
+    N_ELEMENTS,
+    Attention,
+    ElementSet,
+    attend,
+    by_size,
+    gated,
+    pooled,
+)
 from irnet_core.networks import Layer, Network, ResidualStack
 
 #: Rows that weights are laid out for; other numbers work too.
@@ -68,6 +79,57 @@ class _Block:
         return y.add_(x) if isinstance(self.shortcut, bool) else self.shortcut.plus(x, y)
 
 
+@dataclass(frozen=True)
+class _Attention:
+    """Weights of one layer of a set of elements."""
+
+    layer: Attention
+    looks: _Linear
+    mixes: _Linear
+    widens: _Linear
+    narrows: _Linear
+
+    def __call__(self, h: Tensor, log_share: Tensor, dtype: torch.dtype) -> Tensor:
+        seen = attend(self.looks(self.layer.norm(h).to(dtype)), log_share)
+        h = h.add_(self.mixes(seen))
+        return h.add_(self.narrows(gated(self.widens(self.layer.norm_own(h).to(dtype)))))
+
+
+class _Elements:
+    """A set of elements: products in the engine's precision, shortcuts summed in float32."""
+
+    def __init__(self, elements: ElementSet, linear: Callable[[nn.Linear], _Linear]) -> None:
+        self.elements = elements
+        self.layers = [
+            _Attention(
+                layer,
+                linear(layer.looks),
+                linear(layer.mixes),
+                linear(layer.widens),
+                linear(layer.narrows),
+            )
+            for layer in elements.layers
+            if isinstance(layer, Attention)
+        ]
+        self.output = linear(elements.output)
+
+    def __call__(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Vectors (n, width) of scaled fractions (n, 112)."""
+        means, order = [], []
+        for rows, element, share in by_size(self.elements.fractions(x)):
+            h = self.elements.start(element, share)
+            log_share = share.clamp_min(LEAST).log()
+            for layer in self.layers:
+                h = layer(h, log_share, dtype)
+            last = self.output(self.elements.norm(h).to(dtype), relu=True)
+            means.append(pooled(last.float(), share))
+            order.append(rows)
+        if not means:
+            return x.new_empty(0, self.elements.n_outputs)
+        found: Tensor = self.elements.scaling(torch.cat(means)[torch.cat(order).argsort()])
+        return found
+
+
 class Engine:
     """A network for inference alone.
 
@@ -91,6 +153,9 @@ class Engine:
         self.device = device
         with torch.no_grad():
             copied = folded(network).to(device)
+            self.elements: _Elements | None = None
+            if copied.elements is not None:
+                self.elements = _Elements(copied.elements.requires_grad_(False), self._linear)
             self.blocks = [self._block(block) for block in copied.blocks]
             self.output = copied.output.requires_grad_(False)
             self.tap = copied.tap
@@ -101,6 +166,8 @@ class Engine:
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs, as the network's, and penultimate layer (n, n_hidden) of scaled inputs."""
+        if self.elements is not None:
+            x = torch.cat([x, self.elements(x[:, -N_ELEMENTS:], self.dtype)], 1)
         hidden = tapped = x.to(self.dtype)
         for i, block in enumerate(self.blocks):
             hidden = block(hidden)

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from irnet_core.bundle import Bundle
+from irnet_core.elements import N_ELEMENTS
 from irnet_core.errors import ModelError
+from irnet_core.networks import Network
 from irnet_core.scaling import Scaler
 
 BATCH = 1024  # points at a time
@@ -61,9 +63,7 @@ def target_function(bundle: Bundle) -> Function:
     callable
         Predictions (n,) in the target's unit.
     """
-    networks = [copy.deepcopy(network).double().eval() for network in bundle.networks]
-    for network in networks:
-        network.requires_grad_(False)
+    networks = _exact(bundle)
     inputs, target = _double(bundle.inputs), _double(bundle.target)
 
     def predict(x: Tensor) -> Tensor:
@@ -72,6 +72,58 @@ def target_function(bundle: Bundle) -> Function:
         return target.inverse(outputs.mean(0))[:, 0]
 
     return predict
+
+
+def attribution(bundle: Bundle, x: NDArray[np.floating]) -> Attribution:
+    """Integrated gradients of a model from the mean of its training rows.
+
+    The fraction of an element gets the share of the element's vector too, where networks have a
+    set of elements: that set is a sum over elements, which all stand at their mean in the baseline.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    x : numpy.ndarray of float, shape (n_inputs,)
+        Raw inputs.
+
+    Returns
+    -------
+    Attribution
+
+    Raises
+    ------
+    ModelError
+        If a value is not finite.
+    """
+    center = bundle.inputs.center.double()
+    row = torch.as_tensor(np.asarray(x, np.float64))
+    networks = _exact(bundle)
+    sets = [network.elements for network in networks if network.elements is not None]
+    if not sets:
+        return integrated_gradients(target_function(bundle), x, center.numpy())
+    inputs, target = _double(bundle.inputs), _double(bundle.target)
+    n, width = len(row), sets[0].n_outputs
+
+    def function(joined: Tensor) -> Tensor:
+        scaled = inputs.forward(joined[:, :n])
+        outputs = []
+        for i, network in enumerate(networks):
+            own = joined[:, n + i * width : n + (i + 1) * width]
+            outputs.append(network.output(network.deeper(torch.cat([scaled, own], 1))[0])[:, :1])
+        return target.inverse(torch.stack(outputs).mean(0))[:, 0]
+
+    fractions = inputs.forward(row[None])[0, -N_ELEMENTS:]
+    with torch.no_grad():
+        found = [part.contributions(fractions) for part in sets]
+    vectors = torch.cat([parts.sum(0) for _, parts in found])
+    baseline = torch.cat([center, torch.zeros_like(vectors)])
+    whole = integrated_gradients(function, torch.cat([row, vectors]).numpy(), baseline.numpy())
+    values = torch.from_numpy(whole.values)
+    slopes = torch.where(vectors == 0, 0.0, values[n:] / vectors)
+    shares = values[:n].clone()
+    for i, (elements, parts) in enumerate(found):
+        shares[n - N_ELEMENTS + elements] += parts @ slopes[i * width : (i + 1) * width]
+    return Attribution(shares.numpy(), whole.prediction, whole.baseline)
 
 
 def integrated_gradients(
@@ -177,6 +229,14 @@ def nearest(
         rows, distances = rows[order], distances[order]
         start += len(chunk)
     return rows, distances
+
+
+def _exact(bundle: Bundle) -> list[Network]:
+    """Copies of the networks in double precision."""
+    networks = [copy.deepcopy(network).double().eval() for network in bundle.networks]
+    for network in networks:
+        network.requires_grad_(False)
+    return networks
 
 
 def _double(scaler: Scaler) -> Scaler:

@@ -11,6 +11,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,8 @@ from irnet_core import checkpoint
 from irnet_core.checkpoint import Evaluation, Folder, Progress
 from irnet_core.device import autocast
 from irnet_core.errors import TrainingError
-from irnet_core.networks import Network, notation_of, parse_notation, with_spread
+from irnet_core.networks import Network
+from irnet_core.notation import notation_of, parse_notation, with_spread
 from irnet_core.objective import losses
 from irnet_core.recipes import Recipe
 from irnet_core.scaling import Scaler
@@ -28,6 +31,7 @@ from irnet_core.scaling import Scaler
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 # rows per batch in evaluation: on a CPU the activations of the widest layer should fit the cache
 EVALUATION_BATCH = {"cpu": 1024, "cuda": 65_536}
+_DRAWING = Lock()  # networks that train in threads share torch's generator
 STEPS_BETWEEN_AVERAGES = 8  # or each epoch; each step would move more memory for nothing
 
 
@@ -177,25 +181,26 @@ class _Run:
         self.validation_x = self._on_device(self.inputs, data.validation_x)
         self.validation_y = torch.from_numpy(data.validation_y).to(device)
 
-        _, n_outputs = parse_notation(notation_of(notation))
+        n_outputs = parse_notation(notation_of(notation)).n_outputs
         if n_outputs != 1:
             raise TrainingError(f"network {notation!r} has {n_outputs} outputs: one target needs 1")
         notation = with_spread(notation_of(notation)) if recipe.spread else notation
-        torch.manual_seed(seed)
-        self.network = Network(notation, n_inputs).to(device)
+        with _DRAWING:
+            torch.manual_seed(seed)
+            self.network = Network(notation, n_inputs).to(device)
+        if self.network.elements is not None:
+            self.network.elements.know(self.inputs)
         if start is not None:
             _take_over(self.network, start.network)
         spread = self.network.spread
-        body = [*self.network.blocks.parameters(), *self.network.output.parameters()]
+        body = [p for part in self.network.body().values() for p in part.parameters()]
+        body += self.network.output.parameters()
         self.clipped = [body] if spread is None else [body, list(spread.parameters())]
         self.average = Network(notation, n_inputs).to(device)
         self.average.load_state_dict(self.network.state_dict())
         self.best = {name: value.clone() for name, value in self._averaged_state().items()}
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=True,
+            _decayed(self.network, recipe.weight_decay), recipe.learning_rate, fused=True
         )
         self.progress = Progress()
 
@@ -352,16 +357,27 @@ class _Run:
         return Fitted(network, self.inputs, self.target, self.progress, self.epochs, resumed_at)
 
 
+def _decayed(network: Network, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, vectors (biases, scales of norms) do not."""
+    parameters = list(network.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+    ]
+
+
 def _take_over(network: Network, start: Network) -> None:
     """Copy the body of a trained network; the output layer keeps its new weights."""
-    state = start.blocks.state_dict()
-    own = network.blocks.state_dict()
-    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
-        raise TrainingError(
-            f"network {network.notation!r} cannot continue {start.notation!r} with "
-            f"{start.n_inputs} inputs: leave out the network, or train from scratch"
-        )
-    network.blocks.load_state_dict(state)
+    own, body = network.body(), start.body()
+    for name, part in body.items():
+        state = part.state_dict()
+        shapes = {k: v.shape for k, v in own[name].state_dict().items()} if name in own else {}
+        if own.keys() != body.keys() or {k: v.shape for k, v in state.items()} != shapes:
+            raise TrainingError(
+                f"network {network.notation!r} cannot continue {start.notation!r} with "
+                f"{start.n_inputs} inputs: leave out the network, or train from scratch"
+            )
+        own[name].load_state_dict(state)
 
 
 def forward(network: Network, x: Tensor, precision: str) -> Tensor:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infra.study.statements import comparable
-from irnet_core.networks import FAMILIES
+from irnet_core.notation import FAMILIES
 
 DEPTH, SIZE, CURVES = "depth.png", "size.png", "curves.png"
 _COLOURS = {"plain": "#b3432b", "srnet": "#c9962b", "irnet": "#1f5fa8"}

@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from infra.study.classical import CLASSICAL
 from irnet_core.errors import DataError
-from irnet_core.networks import FAMILIES, PLAIN
+from irnet_core.notation import FAMILIES, PLAIN
 from irnet_core.recipes import RECIPES
 from irnet_core.split_rules import parse_split
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from infra.study.figures import CURVES, DEPTH, SIZE
 from infra.study.statements import BANDS, comparable, recommendations, verdicts
-from irnet_core.networks import FAMILIES
+from irnet_core.notation import FAMILIES
 
 REPORT_VERSION = 1  # raised when the same results would be shown otherwise
 _CAPTIONS = {

@@ -27,7 +27,8 @@ from torch import nn
 from irnet_core.bundle import Bundle, Card
 from irnet_core.device import has_native_bf16
 from irnet_core.inference import Predictor
-from irnet_core.networks import Network, notation_of, with_spread
+from irnet_core.networks import Network
+from irnet_core.notation import notation_of, with_spread
 from irnet_core.recipes import recipe
 from irnet_core.scaling import Scaler
 from irnet_core.training import EVALUATION_BATCH, TrainingData, fit

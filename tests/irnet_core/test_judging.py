@@ -9,7 +9,8 @@ from irnet_core.bundle import Bundle, Card
 from irnet_core.errors import ModelError
 from irnet_core.inference import Predictor
 from irnet_core.judging import judged
-from irnet_core.networks import Network, with_spread
+from irnet_core.networks import Network
+from irnet_core.notation import with_spread
 from irnet_core.recipes import recipe
 from irnet_core.training import Start, TrainingData, fit
 

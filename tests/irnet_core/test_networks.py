@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from irnet_core.errors import NotationError
-from irnet_core.networks import FAMILIES, PLAIN, Network, Stack, notation_of, parse_notation
+from irnet_core.networks import Network
+from irnet_core.notation import FAMILIES, PLAIN, Stack, notation_of, parse_notation
 
 
 def randomised(notation, n_inputs):
@@ -46,7 +47,7 @@ def test_published_parameter_counts(name, n_inputs, millions):
 @pytest.mark.parametrize("depth", PLAIN)
 def test_named_networks(family, depth):
     notation = notation_of(f"{family}-{depth}")
-    stacks, n_outputs = parse_notation(notation)
+    _, stacks, n_outputs = parse_notation(notation)
     assert sum(stack.count for stack in stacks) + 1 == depth
     assert n_outputs == 1
     shortcut_everywhere = {
@@ -164,8 +165,8 @@ stacks = st.builds(
 @given(st.lists(stacks, min_size=1, max_size=5), st.integers(1, 3), st.integers(1, 9))
 def test_notation_round_trip(hidden, n_outputs, n_inputs):
     notation = "-".join([*map(str, hidden), str(n_outputs)])
-    assert parse_notation(notation) == (hidden, n_outputs)
-    assert parse_notation(f" {notation.replace('-', ' - ')} ") == (hidden, n_outputs)
+    assert parse_notation(notation) == (None, hidden, n_outputs)
+    assert parse_notation(f" {notation.replace('-', ' - ')} ") == (None, hidden, n_outputs)
     network = Network(notation, n_inputs).eval()
     assert network(torch.zeros(2, n_inputs)).shape == (2, n_outputs)
     expected, width = 0, n_inputs
