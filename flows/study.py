@@ -64,8 +64,12 @@ def cells_stage(
     inputs = cells[0][1].inputs
     table = load_table(source, made, grid.data_set(data), inputs, grid.seed)
     threads = use_threads(settings())
-    rows, validation = len(table.groups), len(table.data.validation_y)
-    say(f"{data}, {inputs}: {rows:,} rows to train, {validation:,} to validate; {threads} threads")
+    train, validation = table.pairs[0]
+    folds = f" in the first of {len(table.pairs)} folds" if len(table.pairs) > 1 else ""
+    say(
+        f"{data}, {inputs}: {len(train):,} rows to train, {len(validation):,} to validate{folds}; "
+        f"{threads} threads"
+    )
     run = 0
     with progress(f"{data}, {inputs}", len(cells)) as update:
         for done, (key, cell) in enumerate(cells):

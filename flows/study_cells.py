@@ -22,7 +22,9 @@ from infra.folder import Folder
 from infra.study.classical import CLASSICAL, fit_classical
 from infra.study.grid import Cell, DataSet
 from infra.study.results import Result
+from irnet_core.checkpoint import Prefixed
 from irnet_core.device import pick_device
+from irnet_core.ensemble import fit_members
 from irnet_core.errors import DataError, IRNetError
 from irnet_core.metrics import metrics
 from irnet_core.notation import notation_of
@@ -30,8 +32,8 @@ from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
 from irnet_core.scaling import Scaler
 from irnet_core.schema import COMPOSITION, FeatureSchema
-from irnet_core.split_rules import only_pair, parse_split
-from irnet_core.training import Fitted, Status, TrainingData, fit, forward
+from irnet_core.split_rules import parse_split
+from irnet_core.training import Fitted, Status, TrainingData, forward
 
 PAPER_BLOCKS = ("magpie",)
 """What classical learners see of a composition: the paper's 145 attributes."""
@@ -39,20 +41,25 @@ PAPER_BLOCKS = ("magpie",)
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one data set with one kind of inputs, split, in random order.
+    """Rows of one data set with one kind of inputs, and how they are split.
 
     Attributes
     ----------
-    data : TrainingData
-        All columns of all blocks, training rows shuffled by the seed: a smaller size is the head.
-    groups : numpy.ndarray of object
-        Compositions of the training rows.
+    x : numpy.ndarray, float32, (n, n_inputs)
+        All columns of all blocks.
+    y : numpy.ndarray, float64, (n,)
+    groups : numpy.ndarray of object, (n,)
+        Compositions.
+    pairs : list of tuple of numpy.ndarray
+        Training rows, shuffled by the seed so that a smaller size is the head, and validation rows.
     columns : dict
         Columns of each block, as a slice.
     """
 
-    data: TrainingData
+    x: np.ndarray
+    y: np.ndarray
     groups: np.ndarray
+    pairs: list[tuple[np.ndarray, np.ndarray]]
     columns: dict[str, slice]
 
 
@@ -60,22 +67,23 @@ def blocks_of(cell: Cell) -> list[FeatureSchema]:
     """Feature definitions that a cell's learner sees."""
     names = PAPER_BLOCKS if cell.recipe is None else recipe_of(cell.recipe).inputs
     found = [] if cell.inputs == "structure" else schemas(names)
-    return found if cell.inputs == "composition" else [*found, structure_schema()]
+    # element fractions stay last: networks with a set of elements look for them there
+    return found if cell.inputs == "composition" else [structure_schema(), *found]
 
 
 def load_table(
     snapshot: Artifact, features: Artifact, data: DataSet, inputs: str, seed: int
 ) -> Table:
-    """Load, select, split and shuffle.
+    """Load, select and split; a rule of several pairs keeps them all.
 
     Raises
     ------
     DataError
         If a column is missing, no row is left, or the split cannot be used.
     """
-    blocks = [] if inputs == "structure" else schemas(("magpie", "fractions"))
-    if inputs != "composition":
-        blocks.append(structure_schema())
+    blocks = [] if inputs == "composition" else [structure_schema()]
+    if inputs != "structure":
+        blocks += schemas(("magpie", "fractions"))
     rule = parse_split(data.split, seed)
     x, row = load_features(features, blocks)
     source = source_of(snapshot)
@@ -91,50 +99,56 @@ def load_table(
     if not keep.any():
         raise DataError("no row is left to learn from", source=source, column=data.target)
     x, y, table = x[keep], y[keep], table.filter(pa.array(keep))
-    split = only_pair(rule, split_rows(table, x, source))
-    draw = np.random.default_rng(seed)
-    train = draw.permutation(split.train)
-    validation = np.sort(draw.permutation(split.validation)[: data.validation_rows])
-    groups = np.asarray(table.column(COMPOSITION.name).to_pylist(), dtype=object)[train]
+    pairs = []
+    for _, split in rule.pairs(split_rows(table, x, source)):
+        draw = np.random.default_rng(seed)
+        train = draw.permutation(split.train)
+        pairs.append((train, np.sort(draw.permutation(split.validation)[: data.validation_rows])))
+    groups = np.asarray(table.column(COMPOSITION.name).to_pylist(), dtype=object)
     bounds = np.cumsum([0, *(len(block.columns) for block in blocks)]).tolist()
-    return Table(
-        TrainingData(x[train], y[train], x[validation], y[validation]),
-        groups,
-        {b.name: slice(*bounds[i : i + 2]) for i, b in enumerate(blocks)},
-    )
+    columns = {b.name: slice(*bounds[i : i + 2]) for i, b in enumerate(blocks)}
+    return Table(x, y, groups, pairs, columns)
 
 
 def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result:
-    """Fit and judge one learner; what cannot be done is a result too."""
+    """Fit and judge one learner, on all pairs together; what cannot be done is a result too."""
     begun = time.monotonic()
-    parts = [table.columns[block.name] for block in blocks_of(cell)]
-    columns = np.r_[tuple(parts)]
-    rows = len(table.groups) if cell.size is None else min(cell.size, len(table.groups))
-    data = TrainingData(
-        np.ascontiguousarray(table.data.train_x[:rows, columns]),
-        table.data.train_y[:rows],
-        np.ascontiguousarray(table.data.validation_x[:, columns]),
-        table.data.validation_y,
-    )
-    run = _classical if cell.learner in CLASSICAL else partial(_network, folder=folder)
-    try:
-        predicted, more = run(cell, data, table.groups[:rows], update)
-    except (IRNetError, ValueError, MemoryError, FloatingPointError) as error:
-        return Result(status="failed", reason=f"{type(error).__name__}: {error}"[:500])
-    if not np.isfinite(predicted).all():
-        return Result(status="failed", reason="some predictions are not finite numbers")
-    found = metrics(data.validation_y, predicted)
+    columns = np.r_[tuple(table.columns[block.name] for block in blocks_of(cell))]
+    truths, predictions, rows, first = [], [], [], {}
+    for i, (train, validation) in enumerate(table.pairs):
+        train = train[: cell.size]
+        data = TrainingData(
+            np.ascontiguousarray(table.x[train][:, columns]),
+            table.y[train],
+            np.ascontiguousarray(table.x[validation][:, columns]),
+            table.y[validation],
+        )
+        run = _classical
+        if cell.learner not in CLASSICAL:
+            run = partial(_network, folder=Prefixed(folder, f"pair-{i}-"))
+        try:
+            predicted, more = run(cell, data, table.groups[train], update)
+        except (IRNetError, ValueError, MemoryError, FloatingPointError) as error:
+            return Result(status="failed", reason=f"{type(error).__name__}: {error}"[:500])
+        if not np.isfinite(predicted).all():
+            return Result(status="failed", reason="some predictions are not finite numbers")
+        truths.append(data.validation_y)
+        predictions.append(predicted)
+        rows.append(len(train))
+        first = first or more
+    found = metrics(np.concatenate(truths), np.concatenate(predictions))
     return Result(
         status="done",
         mae=found.mae,
         rmse=found.rmse,
         r2=found.r2 if np.isfinite(found.r2) else None,
         mae_of_median=found.mae_of_median,
-        rows_at_hand=rows,
+        folds=len(table.pairs),
+        rows_at_hand=round(float(np.mean(rows))),
         validation_rows=found.rows,
-        n_inputs=data.train_x.shape[1],
+        n_inputs=len(columns),
         seconds=time.monotonic() - begun,
-        **more,
+        **first,
     )
 
 
@@ -160,24 +174,27 @@ def _network(
     if cell.epochs is not None:
         recipe = recipe.with_epochs(cell.epochs)
 
-    def report(status: Status) -> None:
+    def report(_: int, status: Status) -> None:
         update(0.0, f"epoch {status.epoch}/{status.epochs}, best MAE {status.best_mae:.4f}")
 
-    fitted = fit(
+    fits = fit_members(
         data,
-        notation_of(cell.name),
+        notation_of(cell.network),
         recipe,
         seed=cell.seed,
+        members=cell.members,
         device=pick_device("cpu"),
         folder=folder,
         report=report,
     )
     chosen = {name: asdict(recipe)[name] for name in ("learning_rate", "batch_size")}
-    return _predict(fitted, data.validation_x, recipe.precision), {
+    progress = fits[0].progress
+    predicted = [_predict(fitted, data.validation_x, recipe.precision) for fitted in fits]
+    return np.mean(predicted, axis=0), {
         "train_rows": len(data.train_y),
-        "best_epoch": fitted.progress.best_epoch,
+        "best_epoch": progress.best_epoch,
         "chosen": json.dumps(chosen),
-        "history": [(e.epoch, e.train_loss, e.validation_mae) for e in fitted.progress.history],
+        "history": [(e.epoch, e.train_loss, e.validation_mae) for e in progress.history],
     }
 
 
@@ -186,4 +203,4 @@ def _predict(fitted: Fitted, x: np.ndarray, precision: str) -> np.ndarray:
 
     inputs: Scaler = fitted.inputs
     scaled = forward(fitted.network, inputs.forward(torch.from_numpy(x)), precision)
-    return fitted.target.inverse(scaled)[:, 0].double().numpy()
+    return fitted.target.inverse(scaled[:, :1])[:, 0].double().numpy()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from threading import Event, Lock
+from threading import Lock
 
 import torch
 from prefect import flow
@@ -26,12 +24,11 @@ from infra.staging import Staging
 from infra.store import Store
 from irnet_core import bundle
 from irnet_core.bundle import Bundle, Card
-from irnet_core.checkpoint import Prefixed
 from irnet_core.device import has_native_bf16, pick_device
-from irnet_core.errors import TrainingError
+from irnet_core.ensemble import fit_members
 from irnet_core.judging import judged
 from irnet_core.recipes import Recipe
-from irnet_core.training import Fitted, Start, Status, TrainingData, fit
+from irnet_core.training import Fitted, Start, Status, TrainingData
 
 
 @stage("train")
@@ -161,22 +158,15 @@ def _fit_members(
     parent: Bundle | None,
     unit: str,
 ) -> list[Fitted]:
-    """Train the members, each from its own checkpoint in the staging folder.
-
-    On a CPU they train side by side, a share of the threads each: products of one network's size
-    gain less from a second thread than a second network does.
-    """
+    """Train the members and show how far they are."""
     n = len(data.train_y)
     rows = recipe.epochs(n) * (n // recipe.batch(n)) * recipe.batch(n)
-    threads = torch.get_num_threads()
-    at_once = min(members, threads) if device.type == "cpu" else 1
+    starts = () if parent is None else tuple(Start(net, parent.inputs) for net in parent.networks)
     latest: dict[int, Status] = {}
-    guard, stopped = Lock(), Event()
+    guard = Lock()
     with progress("train", members * rows) as update:
 
         def report(member: int, status: Status) -> None:
-            if stopped.is_set():
-                raise TrainingError("another member of the ensemble could not be trained")
             with guard:
                 latest[member] = status
                 done = sum(one.rows_done for one in latest.values())
@@ -186,33 +176,17 @@ def _fit_members(
                 epoch = f"epoch {status.epoch}/{status.epochs}"
                 update(done, f"{which}{epoch}, best validation MAE {best}")
 
-        def one(member: int) -> Fitted:
-            start = None
-            if parent is not None:
-                start = Start(parent.networks[member % len(parent.networks)], parent.inputs)
-            return fit(
-                data,
-                notation,
-                recipe,
-                seed=seed + member,
-                device=device,
-                folder=Prefixed(staging, f"member-{member}-") if members > 1 else staging,
-                start=start,
-                keep=members > 1,
-                report=partial(report, member),
-            )
-
-        if at_once == 1:
-            return [one(member) for member in range(members)]
-        share = (threads // at_once,)
-        with ThreadPoolExecutor(at_once, "member", torch.set_num_threads, share) as pool:
-            try:
-                # each its own copy of the context, which knows the flow run's log
-                jobs = [pool.submit(copy_context().run, one, i) for i in range(members)]
-                return [job.result() for job in jobs]
-            finally:
-                stopped.set()
-                torch.set_num_threads(threads)
+        return fit_members(
+            data,
+            notation,
+            recipe,
+            seed=seed,
+            members=members,
+            device=device,
+            folder=staging,
+            starts=starts,
+            report=report,
+        )
 
 
 @flow(name="train")

@@ -275,6 +275,8 @@ INPUTS = Column("inputs", pa.string(), "", "composition, structure, or both")
 LEARNER = Column("learner", pa.string(), "", "family of networks, or classical learner")
 DEPTH = Column("depth", pa.int64(), "1", "layers of the network, none for classical learners")
 RECIPE = Column("recipe", pa.string(), "", "training recipe of the network")
+MEMBERS = Column("members", pa.int64(), "1", "networks whose mean predicts, 1 is a single one")
+FOLDS = Column("folds", pa.int64(), "1", "pairs of training and validation rows, judged together")
 STATUS = Column("status", pa.string(), "", "done, not run, or failed")
 BUDGET_ROWS = Column("budget_rows", pa.int64(), "1", "training rows asked for, none is all")
 BUDGET_EPOCHS = Column("budget_epochs", pa.int64(), "1", "epochs asked for, none is the recipe's")
@@ -299,8 +301,8 @@ TRAIN_LOSS = Column("train_loss", pa.float64(), "unit of the target", "mean loss
 
 REJECTED = (ROW, FORMULA, REASON)
 RESULTS = (
-    *(CELL, DATA_SET, TARGET, UNIT, INPUTS, LEARNER, DEPTH, RECIPE, STATUS, REASON),
-    *(MAE, RMSE, R2, MAE_OF_MEDIAN, TRAIN_ROWS, ROWS_AT_HAND, VALIDATION_ROWS, N_INPUTS),
+    *(CELL, DATA_SET, TARGET, UNIT, INPUTS, LEARNER, DEPTH, RECIPE, MEMBERS, STATUS, REASON),
+    *(MAE, RMSE, R2, MAE_OF_MEDIAN, FOLDS, TRAIN_ROWS, ROWS_AT_HAND, VALIDATION_ROWS, N_INPUTS),
     *(SECONDS, BUDGET_ROWS, BUDGET_EPOCHS, BEST_EPOCH, CHOSEN, SEED),
 )
 CURVES = (CELL, EPOCH, TRAIN_LOSS, MAE)

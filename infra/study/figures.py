@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from infra.study.statements import comparable
-from irnet_core.notation import FAMILIES
+from infra.study.statements import comparable, paper_networks
+from irnet_core.notation import FAMILIES, NAMED
 
 DEPTH, SIZE, CURVES = "depth.png", "size.png", "curves.png"
 _COLOURS = {"plain": "#b3432b", "srnet": "#c9962b", "irnet": "#1f5fa8"}
@@ -37,8 +37,9 @@ def figures(results: pd.DataFrame, curves: pd.DataFrame) -> dict[str, bytes]:
 
 
 def _depth(done: pd.DataFrame) -> Figure | None:
-    nets = done[done.learner.isin(FAMILIES)]
-    panels = [(key, cells) for key, cells in _panels(nets) if cells.depth.nunique() > 1]
+    panels = [
+        (key, cells) for key, cells in _panels(paper_networks(done)) if cells.depth.nunique() > 1
+    ]
     if not panels:
         return None
     figure, axes = _grid(len(panels))
@@ -68,8 +69,11 @@ def _size(done: pd.DataFrame) -> Figure | None:
         return None
     figure, axes = _grid(len(panels))
     for axis, (key, cells) in zip(axes, panels[:_MOST_PANELS], strict=False):
+        single = cells[cells.members == 1]
         for family in FAMILIES:
-            _best(axis, _one_depth(cells[cells.learner == family]), family, _COLOURS[family])
+            _best(axis, _one_depth(single[single.learner == family]), family, _COLOURS[family])
+        for name in NAMED:
+            _best(axis, single[single.learner == name], name, "#2a8f5c")
         _best(axis, cells[cells.classical], "best classical", "#444444")
         axis.set_xscale("log")
         axis.set_yscale("log")
@@ -84,7 +88,8 @@ def _size(done: pd.DataFrame) -> Figure | None:
 
 
 def _curves(done: pd.DataFrame, curves: pd.DataFrame) -> Figure | None:
-    nets = done[done.learner.isin(FAMILIES) & done.cell.isin(curves.cell)]
+    nets = paper_networks(done)
+    nets = nets[nets.cell.isin(curves.cell)]
     panels = list(_panels(nets))
     panels.sort(key=lambda panel: (-len(panel[1]), panel[0]))
     if not panels:

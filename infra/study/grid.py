@@ -27,14 +27,15 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from infra.study.classical import CLASSICAL
+from irnet_core.card import MAX_MEMBERS
 from irnet_core.errors import DataError
-from irnet_core.notation import FAMILIES, PLAIN
+from irnet_core.notation import FAMILIES, NAMED, PLAIN
 from irnet_core.recipes import RECIPES
 from irnet_core.split_rules import parse_split
 
@@ -92,9 +93,12 @@ class Run(_Strict):
     Attributes
     ----------
     data, inputs, learners, depths, sizes
-        The choices. Depths concern networks alone; a size is a number of training rows or "all".
+        The choices. Depths concern the paper's families of networks alone; a size is a number of
+        training rows or "all".
     recipe : str
         Of the networks.
+    members : list of int
+        Networks in an ensemble: 1 is a single one.
     epochs : int, optional
         Budget of a network; none leaves it to the recipe.
     rows : int, optional
@@ -109,6 +113,7 @@ class Run(_Strict):
     depths: list[int] = [17]
     sizes: list[int | Literal["all"]] = ["all"]
     recipe: str = "modern"
+    members: list[Annotated[int, Field(ge=1, le=MAX_MEMBERS)]] = [1]
     epochs: int | None = Field(default=None, ge=1)
     rows: int | None = Field(default=None, ge=2)
     tuning_rows: int = Field(default=5_000, ge=20)
@@ -116,7 +121,7 @@ class Run(_Strict):
     @field_validator("learners")
     @classmethod
     def _known_learners(cls, learners: list[str]) -> list[str]:
-        known = (*FAMILIES, *CLASSICAL)
+        known = (*FAMILIES, *NAMED, *CLASSICAL)
         every = [
             name
             for learner in learners
@@ -156,9 +161,12 @@ class Cell:
     size : int, optional
         Training rows; none is all there are.
     depth, recipe, epochs
-        Of networks, none for classical learners; no epochs are the recipe's own.
+        Of networks, none for classical learners; no epochs are the recipe's own. Networks with a
+        name of their own have no depth.
     tuning_rows : int, optional
         Of classical learners.
+    members : int
+        Networks whose mean is taken.
     """
 
     data: str
@@ -170,11 +178,17 @@ class Cell:
     epochs: int | None
     tuning_rows: int | None
     seed: int
+    members: int = 1
+
+    @property
+    def network(self) -> str:
+        """Name of the network, such as irnet-17."""
+        return self.learner if self.depth is None else f"{self.learner}-{self.depth}"
 
     @property
     def name(self) -> str:
-        """Name of the learner with its depth, such as irnet-17."""
-        return self.learner if self.depth is None else f"{self.learner}-{self.depth}"
+        """Name of the learner with its depth and, of an ensemble, its members: irnet-17 (4x)."""
+        return self.network if self.members == 1 else f"{self.network} ({self.members}x)"
 
 
 class Grid(_Strict):
@@ -220,9 +234,19 @@ class Grid(_Strict):
                         data, inputs, learner, None, None, rows, None, run.tuning_rows, self.seed
                     )
                     continue
-                for depth in run.depths:
+                depths = run.depths if learner in FAMILIES else (None,)
+                for depth, members in product(depths, run.members):
                     yield Cell(
-                        data, inputs, learner, depth, run.recipe, rows, run.epochs, None, self.seed
+                        data,
+                        inputs,
+                        learner,
+                        depth,
+                        run.recipe,
+                        rows,
+                        run.epochs,
+                        None,
+                        self.seed,
+                        members,
                     )
 
     def data_set(self, name: str) -> DataSet:

@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterable
 import pandas as pd
 
 from infra.study.figures import CURVES, DEPTH, SIZE
-from infra.study.statements import BANDS, comparable, recommendations, verdicts
-from irnet_core.notation import FAMILIES
+from infra.study.statements import BANDS, comparable, paper_networks, recommendations, verdicts
 
-REPORT_VERSION = 1  # raised when the same results would be shown otherwise
+REPORT_VERSION = 2  # raised when the same results would be shown otherwise
 _CAPTIONS = {
     DEPTH: "Error against depth for plain networks, SRNet and IRNet",
     SIZE: "Error against training size: one depth of each family, and the best classical learner",
@@ -65,7 +64,7 @@ def _statements(results: pd.DataFrame) -> Iterable[str]:
 
 
 def _depth_table(done: pd.DataFrame) -> str:
-    nets = done[done.learner.isin(FAMILIES)]
+    nets = paper_networks(done)
     if nets.empty:
         return "Not run."
     wide = nets.pivot_table(

@@ -17,7 +17,7 @@ from infra.store import Store
 from infra.study.grid import Cell, DataSet
 from irnet_core.schema import CURVES, RESULTS, arrow_schema, unit_of
 
-VERSION = 1  # raised when the same cell would come out otherwise
+VERSION = 2  # raised when the same cell would come out otherwise
 Status = Literal["done", "not run", "failed"]
 
 
@@ -32,6 +32,7 @@ class Result(BaseModel):
     rmse: float | None = None
     r2: float | None = None
     mae_of_median: float | None = None
+    folds: int | None = None
     train_rows: int | None = None
     rows_at_hand: int | None = None
     validation_rows: int | None = None
@@ -124,6 +125,7 @@ def _flat(key: str, cell: Cell, data: DataSet, result: Result) -> dict[str, Any]
         "learner": cell.learner,
         "depth": cell.depth,
         "recipe": cell.recipe,
+        "members": cell.members,
         "budget_rows": cell.size,
         "budget_epochs": cell.epochs,
         "seed": cell.seed,

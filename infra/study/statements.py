@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from infra.study.classical import CLASSICAL
+from irnet_core.notation import FAMILIES, NAMED
 
 LARGE_ROWS = 50_000
 SMALL_ROWS = 5_000
 CUT = 1 / 3
 TIE = 0.02
 """Relative differences up to this, between single runs, are none."""
+IRNETS = ("irnet", *NAMED)
 BANDS = ((0, 2_000), (2_000, 10_000), (10_000, 50_000), (50_000, 10**9))
 
 # Learners are compared where they were asked for the same rows of the same data.
@@ -34,9 +36,15 @@ def comparable(results: pd.DataFrame) -> pd.DataFrame:
     done = results[results.status == "done"].copy()
     done["classical"] = done.learner.isin(CLASSICAL)
     depth = done.depth.map(lambda layers: "" if pd.isna(layers) else f"-{int(layers)}")
-    done["name"] = done.learner + depth
+    several = done.members.map(lambda members: f" ({members}x)" if members > 1 else "")
+    done["name"] = done.learner + depth + several
     done["budget_rows"] = done.budget_rows.fillna(-1).astype(int)  # -1: all
     return done
+
+
+def paper_networks(done: pd.DataFrame) -> pd.DataFrame:
+    """Cells of single networks of the paper's families."""
+    return done[done.learner.isin(FAMILIES) & (done.members == 1)]
 
 
 def groups(done: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
@@ -113,7 +121,8 @@ def _irnet(name: str, rows: int, cells: pd.DataFrame) -> Iterator[tuple[bool, st
 def _depth(
     name: str, cells: pd.DataFrame, family: str, fine: Callable[[float], bool]
 ) -> Iterator[tuple[bool, str]]:
-    nets = cells[cells.learner == family]
+    nets = paper_networks(cells)
+    nets = nets[nets.learner == family]
     if nets.empty:  # pandas cannot group nothing by columns that may be blank
         return
     for (recipe, epochs), run in nets.groupby(["recipe", "budget_epochs"], dropna=False):
@@ -132,28 +141,28 @@ def _depth(
 
 def _both(cells: pd.DataFrame) -> bool:
     """Whether networks and classical learners, not only linear ones, can be compared."""
-    return bool((cells.learner == "irnet").any() and cells.classical.any())
+    return bool(cells.learner.isin(IRNETS).any() and cells.classical.any())
 
 
-def _contest(name: str, cells: pd.DataFrame, only: str | None) -> tuple[float, str]:
-    nets = cells[~cells.classical if only is None else cells.learner == only]
+def _contest(name: str, cells: pd.DataFrame, irnets_only: bool) -> tuple[float, str]:
+    nets = cells[cells.learner.isin(IRNETS) if irnets_only else ~cells.classical]
     classical = cells[cells.classical]
     net, other = nets.loc[nets.mae.idxmin()], classical.loc[classical.mae.idxmin()]
     cut = 1 - net.mae / other.mae
     seen = f" on {other.train_rows:,.0f} rows" if other.train_rows < other.rows_at_hand else ""
     return cut, (
-        f"{name}: best {'network' if only is None else 'IRNet'} {net['name']} {net.mae:.4f}, best "
+        f"{name}: best {'IRNet' if irnets_only else 'network'} {net['name']} {net.mae:.4f}, best "
         f"classical {other['name']}{seen} {other.mae:.4f} {net.unit} (cut {cut:+.0%})"
     )
 
 
 def _cut(name: str, rows: int, cells: pd.DataFrame) -> Iterator[tuple[bool, str]]:
     if rows >= LARGE_ROWS and _both(cells):
-        cut, text = _contest(name, cells, "irnet")
+        cut, text = _contest(name, cells, True)
         yield cut >= CUT, text
 
 
 def _small(name: str, rows: int, cells: pd.DataFrame) -> Iterator[tuple[bool, str]]:
     if rows <= SMALL_ROWS and _both(cells):
-        cut, text = _contest(name, cells, None)
+        cut, text = _contest(name, cells, False)
         yield cut < -TIE, text

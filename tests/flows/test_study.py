@@ -1,8 +1,11 @@
+import io
 import json
 import re
 import signal
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import flows.study
@@ -70,7 +73,7 @@ def test_a_cell_that_fails_is_a_result(store, cli, tmp_path, monkeypatch):
         raise TrainingError("the loss is nan")
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.study_cells.fit", diverge)
+        patch.setattr("flows.study_cells.fit_members", diverge)
         assert cli("study", "--grid", grid(tmp_path, ["irnet", "tree"])).exit_code == 0
     _, results = study_of(store)
     assert results.status.tolist()[:2] == ["failed", "done"]
@@ -86,6 +89,31 @@ def test_errors(store, fails, tmp_path):
     path.write_text(json.dumps({"data": [data], "run": [{"data": ["a"], "learners": ["svm"]}]}))
     said = fails("study", "--grid", path, "--data", tmp_path)
     assert said.startswith(f"{tmp_path}: no table of the grid is there: name the folder")
+
+
+def test_folds_are_judged_together_and_ensembles_beside_single_networks(store, cli, tmp_path):
+    table = pd.read_csv(io.StringIO(TABLE))
+    table["fold"] = np.arange(len(table)) % 3
+    table.to_parquet(tmp_path / "folds.parquet")
+    data = {"name": "folds", "table": "folds.parquet", "target": "y", "split": "folds:fold"}
+    run = {
+        "data": ["folds"],
+        "learners": ["irnet-elements", "ridge"],
+        "epochs": 2,
+        "tuning_rows": 40,
+    }
+    path = tmp_path / "grid.json"
+    path.write_text(json.dumps({"data": [data], "run": [run | {"members": [1, 2]}]}))
+    result = cli("study", "--grid", path, "--data", tmp_path)
+    assert result.exit_code == 0, result.output
+    _, results = study_of(store)
+    assert results.status.tolist() == ["done"] * 3
+    assert results.learner.tolist() == ["irnet-elements", "irnet-elements", "ridge"]
+    assert results.members.tolist() == [1, 2, 1]
+    assert results.folds.tolist() == [3] * 3
+    assert results.validation_rows.tolist() == [72] * 3
+    assert results.rows_at_hand.tolist() == [48] * 3
+    assert results.mae.nunique() == 3
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ def cells(*rows, **common):
             "learner": learner,
             "depth": depth,
             "recipe": "modern" if depth else None,
+            "members": 1,
             "status": "done" if mae else "not run",
             "reason": "" if mae else "no time",
             "mae": mae,
@@ -126,3 +127,17 @@ def test_reasons_stay_in_their_cell(value):
     line = [row for row in page("T", results, []).splitlines() if row.startswith("| not run |")]
     assert len(line) == 1
     assert line[0].replace("\\|", "").count("|") == 7
+
+
+def test_ensembles_and_other_networks_are_named_and_compared():
+    results = cells(
+        ("irnet-elements", None, 100_000, 0.04),
+        ("forest", None, 100_000, 0.07),
+        ("irnet-elements", None, 100_000, 0.038),
+        recipe="modern",
+    )
+    results.loc[2, "members"] = 2
+    assert said(results)[2] == "holds"
+    shown = page("Study", results, [])
+    assert "irnet-elements (2x) 0.0380" in shown
+    assert "| irnet-elements |" in shown

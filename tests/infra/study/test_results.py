@@ -45,4 +45,4 @@ def test_tables():
     }
     head, first, _ = as_csv(table).decode().splitlines()
     assert head.startswith('"cell","data","target"')
-    assert first.startswith('"k1","a","gap_ev","eV","composition","irnet",17,"modern","done"')
+    assert first.startswith('"k1","a","gap_ev","eV","composition","irnet",17,"modern",1,"done"')
