@@ -10,13 +10,20 @@ import typer
 from flows.output import made, one_sentence, out, rejected
 from infra.settings import settings
 
-Model = Annotated[str, typer.Option(help="Name or id of a model, or the folder of a bundle.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="Name or id of a model, the folder of a bundle, or oqmd-formation-enthalpy, which "
+        "comes with the package."
+    ),
+]
 FormulaColumn = Annotated[str, typer.Option(help="Column that holds the formulas.")]
 Network = Annotated[
     str | None,
     typer.Option(
-        help="irnet-N, srnet-N or plain-N with N of 10, 17, 24, 48; or a raw notation. By default "
-        "irnet-17, or what --from names has."
+        help="irnet-elements (learned vectors of the elements beside the attributes), irnet-N, "
+        "srnet-N or plain-N with N of 10, 17, 24, 48, or a raw notation. By default irnet-17, or "
+        "what --from names has."
     ),
 ]
 Recipe = Annotated[str, typer.Option(help="modern, or paper for the published recipe.")]

@@ -1,4 +1,4 @@
-"""Find a model by name, id or folder."""
+"""Find a model by name, id or folder, in the store or among those of the package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from infra.store import Store
 from irnet_core import bundle
 from irnet_core.bundle import Bundle
-from irnet_core.errors import ModelError
+from irnet_core.errors import ModelError, StoreError
+from irnet_core.pretrained import pretrained_folder, pretrained_names
 
 
 def open_model(model: str, store: Store) -> tuple[Bundle, str]:
@@ -17,7 +18,8 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
     Parameters
     ----------
     model : str
-        Name or id in the store, or a folder with a bundle.
+        A folder with a bundle, a name or id in the store, or else the name of a model that comes
+        with the package.
     store : Store
 
     Returns
@@ -33,7 +35,14 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
     """
     if (Path(model) / bundle.CARD).is_file():
         return bundle.read(model), bundle.digest(model)
-    artifact = store.open(model.removeprefix("models/"), "models")
+    name = model.removeprefix("models/")
+    try:
+        artifact = store.open(name, "models")
+    except StoreError as error:
+        if (folder := pretrained_folder(name)) is not None:
+            return bundle.read(folder), bundle.digest(folder)
+        ours = ", ".join(pretrained_names())
+        raise StoreError(f"{error}; the package has {ours}" if ours else str(error)) from error
     files = {name: artifact.read_bytes(name) for name in (bundle.CARD, bundle.WEIGHTS)}
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != artifact.manifest.files[name].sha256:
@@ -42,3 +51,8 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
                 f"{artifact.url} and train the model again"
             )
     return bundle.unpack(files, artifact.url), artifact.id
+
+
+def in_store(identity: str, store: Store) -> bool:
+    """Whether what :func:`open_model` says identifies a model is its id in the store."""
+    return store.folder.child("models", identity).has(bundle.CARD)

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from flows.limits import Limits, limits_of
-from flows.models import open_model
+from flows.models import in_store, open_model
 from flows.snapshot import open_snapshot, snapshot_of, source_of
 from infra.artifact import DATA, Artifact
 from infra.duck import schema_of
@@ -167,7 +167,7 @@ def look_up(request: Request, store: Store) -> Looked:
         if target in bundles:
             raise ScreenError(f"two models predict {target}: name one of them")
         bundles[target], ids[target] = bundle, identity
-        folders[target] = identity if _in_store(store, identity) else name
+        folders[target] = identity if in_store(identity, store) else name
     base = _snapshot(request, bundles, store)
     known = _known(request, base, store)
     hull = _hull(request, base, bundles)
@@ -224,10 +224,6 @@ def look_up(request: Request, store: Store) -> Looked:
     if limits.base is not None:
         inputs["base"] = limits.base
     return Looked(plan, {name: bundle.card for name, bundle in bundles.items()}, inputs)
-
-
-def _in_store(store: Store, identity: str) -> bool:
-    return store.folder.child("models", identity).has("card.json")
 
 
 def _snapshot(request: Request, bundles: dict[str, Bundle], store: Store) -> Artifact | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from threading import Lock
 
 import torch
@@ -14,6 +13,7 @@ from featurizers.blocks import schemas
 from flows.choices import NETWORK, check_choices, check_members, check_parent
 from flows.dataset import check_columns, load
 from flows.featurize import featurize_stage
+from flows.models import in_store
 from flows.progress import progress, say
 from flows.snapshot import snapshot_of, source_of
 from flows.stage import stage
@@ -242,7 +242,7 @@ def train(
     check_members(members, weights)
     if parent is not None:
         _, identity, network = check_parent(parent, network, chosen)
-        parent = parent if (Path(parent) / bundle.CARD).is_file() else identity
+        parent = identity if in_store(identity, Store(settings().store)) else parent
     network = network or NETWORK
     check = partial(check_columns, target=target, split_column=split_column)
     snapshot = snapshot_of(data, formula_column, check)
