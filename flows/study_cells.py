@@ -22,6 +22,7 @@ from infra.folder import Folder
 from infra.study.classical import CLASSICAL, fit_classical
 from infra.study.grid import Cell, DataSet
 from infra.study.results import Result
+from irnet_core.batches import forward
 from irnet_core.checkpoint import Prefixed
 from irnet_core.device import pick_device
 from irnet_core.ensemble import fit_members
@@ -33,7 +34,7 @@ from irnet_core.recipes import recipe as recipe_of
 from irnet_core.scaling import Scaler
 from irnet_core.schema import COMPOSITION, FeatureSchema
 from irnet_core.split_rules import parse_split
-from irnet_core.training import Fitted, Status, TrainingData, forward
+from irnet_core.training import Fitted, Status, TrainingData
 
 PAPER_BLOCKS = ("magpie",)
 """What classical learners see of a composition: the paper's 145 attributes."""

@@ -62,14 +62,22 @@ class Progress:
     history: list[Evaluation] = field(default_factory=list)
 
 
-def save(folder: Folder, tensors: dict[str, Tensor], progress: Progress) -> None:
+Groups = dict[str, dict[str, Tensor]]
+"""Tensors of the parts of a run, by the names of the parts, which have no full stop."""
+
+
+def save(folder: Folder, groups: Groups, progress: Progress) -> None:
     """Write a checkpoint; the previous one stays valid until the new one is whole."""
     metadata = {"progress": json.dumps(asdict(progress))}
-    data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = {
+        f"{group}.{name}": tensor.detach().cpu().contiguous()
+        for group, tensors in groups.items()
+        for name, tensor in tensors.items()
+    }
     folder.write_bytes(CHECKPOINT, safetensors.torch.save(data, metadata=metadata))
 
 
-def load(folder: Folder) -> tuple[dict[str, Tensor], Progress] | None:
+def load(folder: Folder) -> tuple[Groups, Progress] | None:
     """The last checkpoint, or None if there is none yet.
 
     Raises
@@ -86,7 +94,11 @@ def load(folder: Folder) -> tuple[dict[str, Tensor], Progress] | None:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         state = json.loads(header["__metadata__"]["progress"])
         history = [Evaluation(**entry) for entry in state.pop("history")]
-        return tensors, Progress(**state, history=history)
+        groups: Groups = {}
+        for name, tensor in tensors.items():
+            group, _, key = name.partition(".")
+            groups.setdefault(group, {})[key] = tensor
+        return groups, Progress(**state, history=history)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             f"{CHECKPOINT} is damaged ({error}): delete the run's staging folder and start anew"

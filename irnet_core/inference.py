@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from irnet_core.batches import EVALUATION_BATCH
 from irnet_core.bundle import Bundle
 from irnet_core.device import pick_device
 from irnet_core.engine import Engine
 from irnet_core.errors import ModelError
 from irnet_core.objective import LOG_SPREAD
 from irnet_core.scaling import Scaler
-from irnet_core.training import EVALUATION_BATCH
 
 
 class Prediction(NamedTuple):

@@ -6,11 +6,13 @@ notation of :mod:`irnet_core.notation`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from irnet_core.elements import N_ELEMENTS, ElementSet
-from irnet_core.errors import NotationError
+from irnet_core.errors import NotationError, TrainingError
 from irnet_core.notation import Stack, has_spread, notation_of, parse_notation
 
 #: Width of the layer that the spread is made of.
@@ -155,3 +157,26 @@ class Network(nn.Module):
         hidden, tapped = self.features(x)
         y: Tensor = self.output(hidden)
         return y if self.spread is None else torch.cat([y, self.spread(tapped)], 1)
+
+
+def decayed(network: Network, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of parameters for an optimiser: matrices decay, biases and scales of norms do not."""
+    parameters = list(network.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+    ]
+
+
+def take_over(network: Network, start: Network) -> None:
+    """Copy the body of a trained network; the output layer keeps its new weights."""
+    own, body = network.body(), start.body()
+    for name, part in body.items():
+        state = part.state_dict()
+        shapes = {k: v.shape for k, v in own[name].state_dict().items()} if name in own else {}
+        if own.keys() != body.keys() or {k: v.shape for k, v in state.items()} != shapes:
+            raise TrainingError(
+                f"network {network.notation!r} cannot continue {start.notation!r} with "
+                f"{start.n_inputs} inputs: leave out the network, or train from scratch"
+            )
+        own[name].load_state_dict(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -82,6 +83,15 @@ class Recipe:
         while size > 32 and n_rows // size < self.min_steps:
             size //= 2
         return min(size, n_rows)
+
+    def rate(self, share: float) -> float:
+        """Learning rate after a share of all steps."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        if share < self.warmup:
+            return self.learning_rate * share / self.warmup
+        rest = (share - self.warmup) / (1 - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
 
     def with_epochs(self, epochs: int) -> Recipe:
         """The same recipe for a given number of epochs."""

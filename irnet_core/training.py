@@ -12,27 +12,25 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from irnet_core import checkpoint
+from irnet_core.averaging import WeightAverage
+from irnet_core.batches import forward
 from irnet_core.checkpoint import Evaluation, Folder, Progress
 from irnet_core.device import autocast
 from irnet_core.errors import TrainingError
-from irnet_core.networks import Network
+from irnet_core.networks import Network, decayed, take_over
 from irnet_core.notation import notation_of, parse_notation, with_spread
 from irnet_core.objective import losses
 from irnet_core.recipes import Recipe
 from irnet_core.scaling import Scaler
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-# rows per batch in evaluation: on a CPU the activations of the widest layer should fit the cache
-EVALUATION_BATCH = {"cpu": 1024, "cuda": 65_536}
 _DRAWING = Lock()  # networks that train in threads share torch's generator
-STEPS_BETWEEN_AVERAGES = 8  # or each epoch; each step would move more memory for nothing
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,6 @@ class _Run:
         self.batch = recipe.batch(n)
         self.steps = n // self.batch  # the rest of each shuffle waits for the next epoch
         self.rows_per_epoch = self.steps * self.batch
-        self.average_every = min(STEPS_BETWEEN_AVERAGES, self.steps)
         self.evaluate_every = max(1, round(self.epochs / recipe.evaluations))
 
         if start is not None:
@@ -191,16 +188,17 @@ class _Run:
         if self.network.elements is not None:
             self.network.elements.know(self.inputs)
         if start is not None:
-            _take_over(self.network, start.network)
+            take_over(self.network, start.network)
         spread = self.network.spread
         body = [p for part in self.network.body().values() for p in part.parameters()]
         body += self.network.output.parameters()
         self.clipped = [body] if spread is None else [body, list(spread.parameters())]
         self.average = Network(notation, n_inputs).to(device)
         self.average.load_state_dict(self.network.state_dict())
+        self.averaging = WeightAverage(self.average, recipe.averaging, self.steps, self.epochs)
         self.best = {name: value.clone() for name, value in self._averaged_state().items()}
         self.optimizer = torch.optim.AdamW(
-            _decayed(self.network, recipe.weight_decay), recipe.learning_rate, fused=True
+            decayed(self.network, recipe.weight_decay), recipe.learning_rate, fused=True
         )
         self.progress = Progress()
 
@@ -238,7 +236,7 @@ class _Run:
             self._evaluate(loss)
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
-        learning_rate = self._learning_rate()
+        learning_rate = self.recipe.rate((self.progress.step + 0.5) / (self.epochs * self.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         with autocast(self.device, self.recipe.precision):
@@ -250,31 +248,9 @@ class _Run:
                 nn.utils.clip_grad_norm_(part, self.recipe.gradient_clip)
         self.optimizer.step()
         self.progress.step += 1
-        if self.recipe.averaging and self.progress.step % self.average_every == 0:
-            self._update_average()
+        if self.recipe.averaging:
+            self.averaging.update(self.network.state_dict(), self.progress.step)
         return loss.detach()
-
-    def _learning_rate(self) -> float:
-        if self.recipe.schedule == "constant":
-            return self.recipe.learning_rate
-        share = (self.progress.step + 0.5) / (self.epochs * self.steps)
-        if share < self.recipe.warmup:
-            return self.recipe.learning_rate * share / self.recipe.warmup
-        rest = (share - self.recipe.warmup) / (1 - self.recipe.warmup)
-        return self.recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        updates = self.progress.step // self.average_every
-        all_updates = self.epochs * self.steps / self.average_every
-        half_life = max(1.0, self.recipe.averaging * all_updates)
-        # early on the average spans what there is, so that the first weights are soon forgotten
-        weight = max(1 - 0.5 ** (1 / half_life), 1 / updates)
-        averages, values = self._averaged_state(), self.network.state_dict()
-        names = [name for name, value in values.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [averages[name] for name in names], [values[name] for name in names], weight
-        )
 
     # validation --------------------------------------------------------------------------
 
@@ -310,23 +286,21 @@ class _Run:
 
     def save(self, folder: Folder) -> None:
         """Write all that the next step depends on."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        groups = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best,
+        }
         for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        checkpoint.save(folder, tensors, self.progress)
+            groups[f"optimizer {i}"] = {k: torch.as_tensor(v) for k, v in state.items()}
+        checkpoint.save(folder, groups, self.progress)
 
     def restore(self, folder: Folder) -> int:
         """Continue the checkpoint in a folder, if any; return the epoch it was written after."""
         found = checkpoint.load(folder)
         if found is None:
             return 0
-        tensors, self.progress = found
-        groups: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            group, _, key = name.partition(".")
-            groups.setdefault(group, {})[key] = tensor
+        groups, self.progress = found
         try:
             self.network.load_state_dict(groups["network"])
             self.average.load_state_dict(groups["average"])
@@ -336,12 +310,12 @@ class _Run:
                 "folder and start anew"
             ) from error
         self.best = {name: value.to(self.device) for name, value in groups["best"].items()}
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in groups.get("optimizer", {}).items():
-            index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = tensor
         whole = self.optimizer.state_dict()
-        whole["state"] = state
+        whole["state"] = {
+            int(name.removeprefix("optimizer ")): state
+            for name, state in groups.items()
+            if name.startswith("optimizer ")
+        }
         self.optimizer.load_state_dict(whole)
         return self.progress.epoch
 
@@ -355,38 +329,6 @@ class _Run:
         self.average.load_state_dict(self.best)
         network = self.average.cpu().eval()
         return Fitted(network, self.inputs, self.target, self.progress, self.epochs, resumed_at)
-
-
-def _decayed(network: Network, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay, vectors (biases, scales of norms) do not."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
-    ]
-
-
-def _take_over(network: Network, start: Network) -> None:
-    """Copy the body of a trained network; the output layer keeps its new weights."""
-    own, body = network.body(), start.body()
-    for name, part in body.items():
-        state = part.state_dict()
-        shapes = {k: v.shape for k, v in own[name].state_dict().items()} if name in own else {}
-        if own.keys() != body.keys() or {k: v.shape for k, v in state.items()} != shapes:
-            raise TrainingError(
-                f"network {network.notation!r} cannot continue {start.notation!r} with "
-                f"{start.n_inputs} inputs: leave out the network, or train from scratch"
-            )
-        own[name].load_state_dict(state)
-
-
-def forward(network: Network, x: Tensor, precision: str) -> Tensor:
-    """The network's outputs for scaled inputs (n, n_inputs), in evaluation mode, in batches."""
-    network.eval()
-    with torch.inference_mode(), autocast(x.device, precision):
-        batches = x.split(EVALUATION_BATCH.get(x.device.type, 8192))
-        parts = [network(batch).float() for batch in batches]
-    return torch.cat(parts) if parts else network(x)
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from irnet_core.batches import EVALUATION_BATCH
 from irnet_core.bundle import Bundle, Card
 from irnet_core.device import has_native_bf16
 from irnet_core.inference import Predictor
@@ -31,7 +32,7 @@ from irnet_core.networks import Network
 from irnet_core.notation import notation_of, with_spread
 from irnet_core.recipes import recipe
 from irnet_core.scaling import Scaler
-from irnet_core.training import EVALUATION_BATCH, TrainingData, fit
+from irnet_core.training import TrainingData, fit
 
 N_INPUTS = 257  # composition attributes and element fractions
 

@@ -20,11 +20,10 @@ class Memory(dict):
         self[name] = data
 
 
-TENSORS = {
-    "network.weight": torch.randn(3, 2),
-    "optimizer.0.step": torch.tensor(4.0),
-    "average.count": torch.tensor(7),
-    "transposed": torch.randn(2, 3).T,
+GROUPS = {
+    "network": {"layer.weight": torch.randn(3, 2), "transposed": torch.randn(2, 3).T},
+    "optimizer 0": {"step": torch.tensor(4.0)},
+    "average": {"count": torch.tensor(7)},
 }
 PROGRESS = Progress(3, 12, 2, 0.1, [Evaluation(2, 0.25, 0.1), Evaluation(3, 0.2, float("nan"))])
 
@@ -32,21 +31,23 @@ PROGRESS = Progress(3, 12, 2, 0.1, [Evaluation(2, 0.25, 0.1), Evaluation(3, 0.2,
 @pytest.fixture
 def folder():
     memory = Memory()
-    checkpoint.save(memory, TENSORS, PROGRESS)
+    checkpoint.save(memory, GROUPS, PROGRESS)
     return memory
 
 
 def test_round_trip_is_exact(folder):
-    tensors, progress = checkpoint.load(folder)
-    assert tensors.keys() == TENSORS.keys()
-    for name, tensor in TENSORS.items():
-        assert torch.equal(tensors[name], tensor)
-        assert tensors[name].dtype == tensor.dtype
+    groups, progress = checkpoint.load(folder)
+    assert groups.keys() == GROUPS.keys()
+    for group, tensors in GROUPS.items():
+        assert groups[group].keys() == tensors.keys()
+        for name, tensor in tensors.items():
+            assert torch.equal(groups[group][name], tensor)
+            assert groups[group][name].dtype == tensor.dtype
     assert str(progress) == str(PROGRESS)  # NaN is not equal to itself
 
 
 def test_no_evaluation_yet(folder):
-    checkpoint.save(folder, TENSORS, Progress(epoch=1))
+    checkpoint.save(folder, GROUPS, Progress(epoch=1))
     assert checkpoint.load(folder)[1] == Progress(epoch=1)
     assert checkpoint.load(folder)[1].best_mae == float("inf")
 
@@ -57,7 +58,12 @@ def test_none_yet():
 
 def test_it_is_one_file_without_pickle(folder):
     assert list(folder) == [CHECKPOINT]
-    assert safetensors.torch.load(folder[CHECKPOINT]).keys() == TENSORS.keys()
+    assert safetensors.torch.load(folder[CHECKPOINT]).keys() == {
+        "network.layer.weight",
+        "network.transposed",
+        "optimizer 0.step",
+        "average.count",
+    }
 
 
 def with_progress(text):

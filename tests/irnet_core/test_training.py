@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from irnet_core import checkpoint
+from irnet_core.batches import forward
 from irnet_core.checkpoint import CHECKPOINT, Prefixed
 from irnet_core.errors import TrainingError
 from irnet_core.networks import Network
 from irnet_core.recipes import recipe
 from irnet_core.splits import given_split
-from irnet_core.training import Start, TrainingData, fit, forward
+from irnet_core.training import Start, TrainingData, fit
 
 NETWORK = "16BARx2-8BARx1-1"
 PAPER = replace(recipe("paper"), max_epochs=6)
@@ -49,7 +50,9 @@ class Memory:
             raise KeyboardInterrupt
 
     def state(self, index):
-        return checkpoint.load(Memory({CHECKPOINT: self.written[index]}))
+        groups, progress = checkpoint.load(Memory({CHECKPOINT: self.written[index]}))
+        flat = {f"{group}.{k}": v for group, state in groups.items() for k, v in state.items()}
+        return flat, progress
 
 
 def train(data=DATA, chosen=MODERN, notation=NETWORK, **options):
