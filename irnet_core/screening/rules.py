@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irnet_core.errors import ScreenError
-from irnet_core.screening.charges import find_neutral
+from irnet_core.screening.charges import find_mixed, find_neutral
 from irnet_core.screening.element_limits import ElementFacts, ElementLimits
 from irnet_core.screening.ions import MAX_STATE, N_ATOMIC_NUMBERS, ElementRules
 
@@ -204,16 +204,15 @@ class Rules:
         order = "electronegativity" in rules
         if numbers.shape[1]:
             branch[(numbers > 0).sum(axis=1) == 1] = NEUTRAL
-        for code, wanted in ((NEUTRAL, "charge_neutrality"), (MIXED_VALENCE, "mixed_valence")):
-            if wanted not in rules:
-                continue
-            mixed = code == MIXED_VALENCE
-            # choosing rows keeps systems together; the first branch takes all as they are
-            rows = np.flatnonzero(branch == NONE) if mixed else slice(None)
-            found = find_neutral(numbers[rows], amounts[rows], self.data, order, mixed, with_states)
-            part = branch[rows]
-            part[found.passes & (part == NONE)] = code
-            branch[rows] = part
+        if "charge_neutrality" in rules:
+            found = find_neutral(numbers, amounts, self.data, order, with_states)
+            branch[found.passes] = NEUTRAL
+            states, second = found.states, found.second
+        if "mixed_valence" in rules:
+            rows = np.flatnonzero(branch == NONE)
+            found = find_mixed(numbers[rows], amounts[rows], self.data, with_states)
+            branch[rows[found.passes]] = MIXED_VALENCE
+            states, second = states.copy(), second.copy()
             states[rows], second[rows] = found.states, found.second
         if "intermetallic" in rules:
             metal = self.data.metal.copy()
