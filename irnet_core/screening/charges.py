@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irnet_core.screening.choices import first_choice
-from irnet_core.screening.ions import ElementRules
 from irnet_core.screening.reach import can_cancel
-from irnet_core.screening.sites import element_sites, mixed_sites
+from irnet_core.screening.sites import Mixed, Sites
 
 
 class Found(NamedTuple):
@@ -28,7 +27,7 @@ class Found(NamedTuple):
 def find_neutral(
     numbers: NDArray[np.uint8],
     amounts: NDArray[np.uint8],
-    data: ElementRules,
+    sites: Sites,
     electronegativity: bool,
     with_states: bool = True,
 ) -> Found:
@@ -38,7 +37,8 @@ def find_neutral(
     ----------
     numbers, amounts : numpy.ndarray of uint8, shape (n, k)
         Zeros at the end for padding.
-    data : ElementRules
+    sites : Sites
+        What the elements can be.
     electronegativity : bool
         Whether every cation must be less electronegative than every anion.
     with_states : bool
@@ -48,7 +48,6 @@ def find_neutral(
     -------
     Found
     """
-    sites = element_sites(data)
     passes = can_cancel(sites, numbers, amounts, electronegativity)
     states = np.zeros(numbers.shape, np.int8)
     if with_states:
@@ -60,7 +59,7 @@ def find_neutral(
 def find_mixed(
     numbers: NDArray[np.uint8],
     amounts: NDArray[np.uint8],
-    data: ElementRules,
+    mixed: Mixed,
     with_states: bool = True,
 ) -> Found:
     """Choices of states in which each atom of the elements of mixed valence chooses on its own.
@@ -74,7 +73,8 @@ def find_mixed(
     ----------
     numbers, amounts : numpy.ndarray of uint8, shape (n, k)
         Rows that no choice of one state per element makes neutral.
-    data : ElementRules
+    mixed : Mixed
+        What the elements and those of mixed valence can be.
     with_states : bool
 
     Returns
@@ -83,11 +83,9 @@ def find_mixed(
     """
     states, second = np.zeros((2, *numbers.shape), np.int8)
     passes = np.zeros(len(numbers), np.bool_)
-    mixed = (data.mixed_valence[numbers] & (numbers > 0) & (amounts > 1)).any(axis=1)
-    rows = np.flatnonzero(mixed)
-    if not len(rows):
-        return Found(passes, states, second)
-    sites, every, pairs = mixed_sites(data)
+    sites, every, pairs = mixed
+    several = (every[numbers] != numbers) & (amounts > 1)
+    rows = np.flatnonzero(several.any(axis=1))
     passes[rows] = can_cancel(sites, every[numbers[rows]], amounts[rows], True)
     rows = np.flatnonzero(passes) if with_states else rows[:0]
     for place in range(numbers.shape[1]):

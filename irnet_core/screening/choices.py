@@ -27,6 +27,9 @@ from irnet_core.screening.reach import (
 from irnet_core.screening.sites import NEVER, Sites
 
 
+UNKNOWN = 2  # no sign
+
+
 class Choice(NamedTuple):
     """Lowest and highest state of each element's atoms, (n, k); they differ for free kinds only."""
 
@@ -63,33 +66,28 @@ def first_choice(
         for start in range(0, len(same), CHUNK):
             part = same[start : start + CHUNK]
             which = np.ascontiguousarray(kinds[part, :real].T, np.intp)
-            atoms = np.ascontiguousarray(amounts[part, :real].T, np.uint64)
-            for words, rows in by_words(reach_of(sites, which, atoms)):
-                chosen = _choose(sites, which[:, rows], atoms[:, rows], ordered, words)
-                low[part[rows], :real], high[part[rows], :real] = chosen
+            atoms = np.ascontiguousarray(amounts[part, :real].T)
+            low[part, :real], high[part, :real] = _choose(sites, which, atoms, ordered)
     return Choice(low, high)
 
 
 def _choose(
-    sites: Sites,
-    kinds: NDArray[np.intp],
-    atoms: NDArray[np.uint64],
-    ordered: bool,
-    words: int,
+    sites: Sites, kinds: NDArray[np.intp], amounts: NDArray[np.uint8], ordered: bool
 ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """Lowest and highest states (n, k) of rows (k, n) whose charges fit into some words."""
-    row = _Rows(sites, kinds, atoms, words)
-    if ordered and not sites.has_zero.take(kinds).any():
-        first = first_anion(sites, kinds, atoms, words)
-        signs = np.where(sites.order.take(kinds).view(np.int64) < first, 1, -1).astype(np.int8)
-        signs[:, first < 0] = 2
-    else:
-        signs = row.signs(ordered)
-    fits = np.flatnonzero((signs < 2).all(axis=0))
+    """Lowest and highest states (n, k) of rows (k, n)."""
     low, high = np.zeros((2, *kinds.shape[::-1]), np.int8)
-    low[fits], high[fits] = _Rows(sites, kinds[:, fits], atoms[:, fits], words).states(
-        signs[:, fits]
-    )
+    atoms = amounts.astype(np.uint64)
+    cut = ordered and not sites.zero.take(kinds).any()
+    if cut:  # the signs follow from the cut
+        first = first_anion(sites, kinds, amounts)
+        every = np.where(sites.order.take(kinds) < first, np.int8(1), np.int8(-1))
+        every[:, first < 0] = UNKNOWN
+    for words, rows in by_words(reach_of(sites, kinds, atoms)):
+        part = kinds[:, rows], atoms[:, rows]
+        signs = every[:, rows] if cut else _Rows(sites, *part, words).signs(ordered)
+        fits = np.flatnonzero(signs[0] != UNKNOWN)
+        fitting = _Rows(sites, *(column[:, fits] for column in part), words)
+        low[rows[fits]], high[rows[fits]] = fitting.states(signs[:, fits])
     return low, high
 
 
@@ -110,14 +108,14 @@ class _Rows:
         self.together, self.times = steps(sites, kinds, atoms)
 
     def signs(self, ordered: bool) -> NDArray[np.int8]:
-        """Preferred signs (k, n) with which the charges can cancel; 2 where there are none."""
+        """Preferred signs (k, n) with which the charges can cancel, or `UNKNOWN`."""
         k, n = self.kinds.shape
-        signs = np.full((k, n), 2, np.int8)
+        signs = np.full((k, n), UNKNOWN, np.int8)
         weight = 1 << np.arange(k)[:, None]
         able = {
-            1: (self.sites.has_cation.take(self.kinds) * weight).sum(axis=0),
-            -1: (self.sites.has_anion.take(self.kinds) * weight).sum(axis=0),
-            0: (self.sites.has_zero.take(self.kinds) * weight).sum(axis=0),
+            1: (self.sites.cation.take(self.kinds) * weight).sum(axis=0),
+            -1: (self.sites.anion.take(self.kinds) * weight).sum(axis=0),
+            0: (self.sites.zero.take(self.kinds) * weight).sum(axis=0),
         }
         rank = self.sites.order.take(self.kinds).astype(np.int64)
         open_rows = np.arange(n)
@@ -140,51 +138,50 @@ class _Rows:
             positive, negative = sums
             rows = rows[(positive & negative).any(axis=0)]
             signs[:, rows] = pattern[:, None]
-            open_rows = open_rows[signs[0, open_rows] == 2]
+            open_rows = open_rows[signs[0, open_rows] == UNKNOWN]
         return signs
 
     def states(self, signs: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
         """First lowest and highest states (n, k) with these signs (k, n), which must fit."""
         k, n = self.kinds.shape
         every = np.arange(n)
-        # what the elements behind j and none, one, two... of its own atoms can still reach
+        cation, anion = signs > 0, signs < 0
+        charges = [self._shifts(j, every, signs[j]) for j in range(k)]
+        # what the elements behind j and none, one, two... of its own atoms can still add up to
         left: list[list[tuple[Bits, Bits]]] = []
         rest = (nothing(self.words, n), nothing(self.words, n))
         for j in reversed(range(k)):
-            shifts = self._shifts(j, every, signs[j])
-            cations, anions = (repeated(part, shifts, self.times[j]) for part in rest)
+            own = np.where(anion[j], rest[1], rest[0])
             sets = [rest]
-            for positive, negative in zip(cations, anions, strict=True):
-                positive = np.where(signs[j] > 0, positive, rest[0])
-                sets.append((positive, np.where(signs[j] < 0, negative, rest[1])))
+            for bits in repeated(own, charges[j], self.times[j]):
+                positive = np.where(cation[j], bits, rest[0])
+                sets.append((positive, np.where(anion[j], bits, rest[1])))
             left.append(sets)
             rest = sets[-1]
         low, high = np.zeros((2, n, k), np.int8)
-        spent = np.zeros((2, n), np.uint64)  # charges of the cations and anions that have chosen
+        total = np.zeros(n, np.uint64)  # charge of those that have chosen; wraps below 0
         for j, sets in enumerate(reversed(left)):
-            anion = (signs[j] < 0).astype(np.intp)
-            shifts = self._shifts(j, every, signs[j])
             least, most = np.full(n, NEVER, np.uint64), np.zeros(n, np.uint64)
             for atom in range(len(sets) - 1, 0, -1):
-                waiting = np.flatnonzero(self.times[j] >= atom)
-                cations, anions = sets[atom - 1]
-                for by in shifts:
-                    after = spent[:, waiting]
-                    after[anion[waiting], np.arange(len(waiting))] += by[waiting]
-                    meet = shifted(cations[:, waiting], after[0])
-                    meet &= shifted(anions[:, waiting], after[1])
-                    found = meet.any(axis=0)
-                    chosen = waiting[found]
-                    spent[:, chosen] = after[:, found]
-                    least[chosen] = np.minimum(least[chosen], by[chosen])
-                    most[chosen] = np.maximum(most[chosen], by[chosen])
-                    waiting = waiting[~found]
-                    if not len(waiting):
+                waiting = self.times[j] >= atom
+                positive, negative = sets[atom - 1]
+                chosen = np.full(n, NEVER, np.uint64)
+                for by in charges[j]:
+                    after = total + np.where(anion[j], -by, by)
+                    meet = shifted(positive, after) & negative | positive & shifted(negative, -after)
+                    fits = waiting & meet.any(axis=0)
+                    np.copyto(chosen, by, where=fits)
+                    waiting &= ~fits
+                    if not waiting.any():
                         break
+                taken = np.where(chosen < NEVER, chosen, 0)
+                total += np.where(anion[j], -taken, taken)
+                np.minimum(least, chosen, out=least)
+                np.maximum(most, taken, out=most)
             together = np.maximum(self.together[j], 1)
-            least, most = least // together, most // together
-            low[:, j] = np.where(anion, -most.astype(np.int64), least)
-            high[:, j] = np.where(anion, -least.astype(np.int64), most)
+            least, most = (size // together for size in (least, most))
+            low[:, j] = np.where(anion[j], -most, least).view(np.int64)
+            high[:, j] = np.where(anion[j], -least, most).view(np.int64)
         return low, high
 
     def _sum(self, rows: NDArray[np.intp], columns: NDArray[np.intp], sign: int) -> Bits:
@@ -201,4 +198,4 @@ class _Rows:
         """Sizes of charges (slots, n) of the states of one sign, 0 for the sign 0."""
         which = self.kinds[j, rows] + np.where(sign < 0, len(self.sites.free), 0)
         which = np.where(sign == 0, 0, which)
-        return self.sites.signed.take(which, axis=1) * self.together[j, rows]
+        return self.sites.signed.of(which, self.together[j, rows])

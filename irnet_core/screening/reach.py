@@ -46,18 +46,13 @@ def can_cancel(
     passes = np.zeros(len(kinds), np.bool_)
     if kinds.shape[1] == 0:
         return passes
-    judge = _in_order if ordered else _in_any_order
     for start in range(0, len(kinds), CHUNK):
-        which = np.ascontiguousarray(kinds[start : start + CHUNK].T, np.intp)
-        atoms = np.ascontiguousarray(amounts[start : start + CHUNK].T, np.uint64)
-        reach = reach_of(sites, which, atoms)
-        possible = (reach > 0) | sites.has_zero.take(which).all(axis=0)
+        part = slice(start, start + CHUNK)
+        which = np.ascontiguousarray(kinds[part].T, np.intp)
         if ordered:
-            possible &= sites.known.take(which).all(axis=0)
-        rows = np.flatnonzero(possible)
-        for words, group in by_words(reach[rows]):
-            at = rows[group]
-            passes[start + at] = judge(sites, which[:, at], atoms[:, at], words)
+            passes[part] = first_anion(sites, which, np.ascontiguousarray(amounts[part].T)) >= 0
+        else:
+            passes[part] = _in_any_order(sites, which, np.ascontiguousarray(amounts[part].T))
     return passes
 
 
@@ -65,10 +60,8 @@ def reach_of(
     sites: Sites, kinds: NDArray[np.intp], atoms: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
     """Largest charge, (n,), that cations and anions of a row (k, n) could both add up to."""
-    number = atoms.view(np.int64)
-    most = np.maximum(sites.most, 0).take(kinds)
-    least = np.minimum(sites.least, 0).take(kinds)
-    return np.minimum((most * number).sum(axis=0), -(least * number).sum(axis=0))
+    both = (sites.extent.take(kinds) * atoms).sum(axis=0)
+    return np.minimum(both >> np.uint64(32), both & np.uint64(0xFFFFFFFF)).view(np.int64)
 
 
 def by_words(reach: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
@@ -134,58 +127,80 @@ def steps(
     return np.where(free, one, atoms), np.where(free, atoms, one)
 
 
-def _in_order(
-    sites: Sites, kinds: NDArray[np.intp], atoms: NDArray[np.uint64], words: int
-) -> NDArray[np.bool_]:
-    return first_anion(sites, kinds, atoms, words) >= 0
-
-
 def first_anion(
-    sites: Sites, kinds: NDArray[np.intp], atoms: NDArray[np.uint64], words: int
+    sites: Sites, kinds: NDArray[np.intp], amounts: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
-    """Place in the order of electronegativities, (n,), from which on elements can be anions.
+    """Place in the order of electronegativities, (n,), from which on elements (k, n) can be anions.
 
     Of the cuts that let charges cancel it is the one with fewest elements behind it, and -1 if
     there is none.
     """
-    k, n = kinds.shape
-    cut = np.where(sites.has_zero.take(kinds).all(axis=0), 0, -1)
-    key = sites.order.take(kinds) << np.uint64(32) | kinds.astype(np.uint64) << np.uint64(8) | atoms
-    key.sort(axis=0)
-    order = (key >> np.uint64(32)).view(np.int64)
-    kinds = ((key >> np.uint64(8)) & np.uint64(0xFFFFFF)).astype(np.intp)
-    able = np.flatnonzero(
-        (sites.as_cation[0].take(kinds[0]) < NEVER) & (sites.as_anion[0].take(kinds[-1]) < NEVER)
-    )
-    order, kinds = order[:, able], kinds[:, able]
-    together, times = steps(sites, kinds, key[:, able] & np.uint64(0xFF))
-    anions = [nothing(words, len(able))]  # of the last elements, one more of them each time
-    for j in range(k - 1, 0, -1):
-        shifts = sites.as_anion.take(kinds[j], axis=1) * together[j]
-        anions.append(repeated(anions[-1], shifts, times[j])[-1])
-    cations = anions[0]
-    for j in range(1, k):
-        shifts = sites.as_cation.take(kinds[j - 1], axis=1) * together[j - 1]
-        cations = repeated(cations, shifts, times[j - 1])[-1]
-        meet = (cations & anions[k - j]).any(axis=0)
-        meet &= order[j - 1] != order[j]  # no cut between equals
-        cut[able[meet]] = order[j, meet]
+    keys = list(sites.key.take(kinds) | amounts)
+    for turn in range(len(keys)):  # sorts the few elements of all rows at once
+        for j in range(turn % 2, len(keys) - 1, 2):
+            low, high = keys[j], keys[j + 1]
+            keys[j], keys[j + 1] = np.minimum(low, high), np.maximum(low, high)
+    first, last = ((key >> np.uint32(8) & np.uint32(0xFFFF)) for key in (keys[0], keys[-1]))
+    able = np.flatnonzero(sites.first.take(first) & sites.last.take(last))
+    key = np.stack([key[able] for key in keys])
+    order = (key >> np.uint32(24)).astype(np.int64)
+    kinds = (key >> np.uint32(8) & np.uint32(0xFFFF)).astype(np.intp)
+    atoms = (key & np.uint32(0xFF)).astype(np.uint64)
+    cut = np.full(amounts.shape[1], -1)
+    if sites.zero[1:].any():
+        none = np.where((sites.zero & sites.first).take(kinds).all(axis=0), 0, -1)
+        cut[able] = none
+    for words, rows in by_words(reach_of(sites, kinds, atoms)):
+        _cut(sites, kinds[:, rows], atoms[:, rows], order[:, rows], words, cut, able[rows])
     return cut
 
 
+def _cut(
+    sites: Sites,
+    kinds: NDArray[np.intp],
+    atoms: NDArray[np.uint64],
+    order: NDArray[np.int64],
+    words: int,
+    cut: NDArray[np.int64],
+    at: NDArray[np.intp],
+) -> None:
+    """Writes the cuts of rows in the order of their electronegativities into `cut[at]`."""
+    k, n = kinds.shape
+    together, times = steps(sites, kinds, atoms)
+    anions = [nothing(words, n)]  # of the last elements, one more of them each time
+    for j in range(k - 1, 0, -1):
+        shifts = sites.as_anion.of(kinds[j], together[j])
+        anions.append(repeated(anions[-1], shifts, times[j])[-1])
+    cations = anions[0]
+    for j in range(1, k):
+        shifts = sites.as_cation.of(kinds[j - 1], together[j - 1])
+        cations = repeated(cations, shifts, times[j - 1])[-1]
+        meet = (cations & anions[k - j]).any(axis=0)
+        meet &= order[j - 1] != order[j]  # no cut between equals
+        cut[at[meet]] = order[j, meet]
+
+
 def _in_any_order(
-    sites: Sites, kinds: NDArray[np.intp], atoms: NDArray[np.uint64], words: int
+    sites: Sites, kinds: NDArray[np.intp], amounts: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
     """Charges are counted from the lowest that the row can have, or from the highest down."""
+    passes = np.zeros(amounts.shape[1], np.bool_)
+    atoms = amounts.astype(np.uint64)
+    reach = reach_of(sites, kinds, atoms)
+    rows = np.flatnonzero((reach > 0) | sites.zero.take(kinds).all(axis=0))
+    kinds, atoms = kinds[:, rows], atoms[:, rows]
     number = atoms.view(np.int64)
     below = -(sites.least.take(kinds) * number).sum(axis=0)
     above = (sites.most.take(kinds) * number).sum(axis=0)
-    wanted = np.minimum(below, above)
+    wanted = np.minimum(below, above)  # at most their reach
     ends = kinds + np.where(above < below, len(sites.free), 0)
     together, times = steps(sites, kinds, atoms)
-    bits = nothing(words, kinds.shape[1])
-    for j in range(len(kinds)):
-        shifts = sites.from_end.take(ends[j], axis=1) * together[j]
-        bits = repeated(bits, shifts, times[j])[-1]
-    found = np.take_along_axis(bits, np.maximum(wanted >> 6, 0)[None], axis=0)[0]
-    return (wanted >= 0) & (found >> (wanted & 63).astype(np.uint64) & np.uint64(1) != 0)
+    for words, part in by_words(wanted):
+        bits = nothing(words, len(part))
+        for j in range(len(kinds)):
+            shifts = sites.from_end.of(ends[j, part], together[j, part])
+            bits = repeated(bits, shifts, times[j, part])[-1]
+        charge = wanted[part]
+        found = np.take_along_axis(bits, charge[None] >> 6, axis=0)[0]
+        passes[rows[part]] = found >> (charge & 63).astype(np.uint64) & np.uint64(1) != 0
+    return passes

@@ -17,40 +17,61 @@ from irnet_core.screening.ions import N_ATOMIC_NUMBERS, ElementRules
 NEVER = 1 << 16  # stands for no state: more than any charge that is looked at, 8 * 255 * 15
 
 
+class Slots(NamedTuple):
+    """Sizes of charges by kind, (s, c), in order of preference, then `NEVER`; their counts (c,)."""
+
+    sizes: NDArray[np.uint64]
+    count: NDArray[np.intp]
+
+    def of(self, kinds: NDArray[np.intp], atoms: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Charges of some atoms of each kind, (slots, n), as many slots as these kinds need."""
+        slots = int(self.count.take(kinds).max(initial=1))
+        return self.sizes[:slots].take(kinds, axis=1) * atoms
+
+
 class Sites(NamedTuple):
-    """Tables of c kinds; slots hold sizes of charges in order of preference, then `NEVER`.
+    """Tables of c kinds.
 
     Attributes
     ----------
     free : numpy.ndarray of bool, shape (c,)
         Whether each atom takes a state of its own.
-    known : numpy.ndarray of bool, shape (c,)
-        Whether there is an electronegativity; true for padding.
-    order : numpy.ndarray of uint64, shape (c,)
+    order : numpy.ndarray of uint32, shape (c,)
         Places in the order of the electronegativities, equal where they are equal.
-    has_cation, has_anion, has_zero : numpy.ndarray of bool, shape (c,)
+    key : numpy.ndarray of uint32, shape (c,)
+        Place in that order, kind and room for a number of atoms, 8, 16 and 8 bits: for sorting.
+    cation, anion, zero : numpy.ndarray of bool, shape (c,)
+        Whether there is such a state.
+    first, last : numpy.ndarray of bool, shape (c,)
+        Whether it can be the least electronegative and so not an anion, or the most and no cation.
+    extent : numpy.ndarray of uint64, shape (c,)
+        Largest charge as a cation, in the upper 32 bits, and as an anion.
     most, least : numpy.ndarray of int64, shape (c,)
         Highest and lowest state, 0 where there are none.
-    as_cation, as_anion : numpy.ndarray of uint64, shape (s, c)
-        Sizes of the states that are not negative, and of those that are not positive.
-    signed : numpy.ndarray of uint64, shape (s, 2 * c)
-        Sizes of the positive states, then of the negative ones; for kind 0 the state 0.
-    from_end : numpy.ndarray of uint64, shape (s, 2 * c)
-        States less the lowest, then the highest less the states.
+    as_cation, as_anion : Slots
+        Sizes of the states that are not negative, and of those that are not positive; none where
+        the electronegativity is unknown.
+    signed : Slots
+        Of 2 * c kinds: the positive states, then the negative ones; for kind 0 the state 0.
+    from_end : Slots
+        Of 2 * c kinds: the states less the lowest, then the highest less the states.
     """
 
     free: NDArray[np.bool_]
-    known: NDArray[np.bool_]
-    order: NDArray[np.uint64]
-    has_cation: NDArray[np.bool_]
-    has_anion: NDArray[np.bool_]
-    has_zero: NDArray[np.bool_]
+    order: NDArray[np.uint32]
+    key: NDArray[np.uint32]
+    cation: NDArray[np.bool_]
+    anion: NDArray[np.bool_]
+    zero: NDArray[np.bool_]
+    first: NDArray[np.bool_]
+    last: NDArray[np.bool_]
+    extent: NDArray[np.uint64]
     most: NDArray[np.int64]
     least: NDArray[np.int64]
-    as_cation: NDArray[np.uint64]
-    as_anion: NDArray[np.uint64]
-    signed: NDArray[np.uint64]
-    from_end: NDArray[np.uint64]
+    as_cation: Slots
+    as_anion: Slots
+    signed: Slots
+    from_end: Slots
 
 
 class Mixed(NamedTuple):
@@ -132,17 +153,23 @@ def _tables(
     zero = used & (states == 0)
     ion = np.concatenate([positive, negative])
     ion[0, 0] = True  # padding stands for any element in the state 0
+    as_cation, as_anion = (positive | zero) & known[:, None], (negative | zero) & known[:, None]
+    order = np.unique(np.where(known, value, -np.inf), return_inverse=True)[1].astype(np.uint32)
+    extent = np.maximum(most, 0) << 32 | np.maximum(-least, 0)
     return Sites(
         free=free,
-        known=known,
-        order=np.unique(np.where(known, value, -np.inf), return_inverse=True)[1].astype(np.uint64),
-        has_cation=positive.any(axis=1),
-        has_anion=negative.any(axis=1),
-        has_zero=zero.any(axis=1),
+        order=order,
+        key=order << np.uint32(24) | np.arange(len(order), dtype=np.uint32) << np.uint32(8),
+        cation=positive.any(axis=1),
+        anion=negative.any(axis=1),
+        zero=zero.any(axis=1),
+        first=as_cation.any(axis=1),
+        last=as_anion.any(axis=1),
+        extent=extent.astype(np.uint64),
         most=most,
         least=least,
-        as_cation=_slots(states, positive | zero),
-        as_anion=_slots(-states, negative | zero),
+        as_cation=_slots(states, as_cation),
+        as_anion=_slots(-states, as_anion),
         signed=_slots(np.concatenate([states, -states]), ion),
         from_end=_slots(
             np.concatenate([states - least[:, None], most[:, None] - states]),
@@ -151,9 +178,11 @@ def _tables(
     )
 
 
-def _slots(sizes: NDArray[np.int64], keep: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """What is kept of each row (c, w), moved to the front and transposed: (slots, c)."""
-    slots = max(int(keep.sum(axis=1).max()), 1)
+def _slots(sizes: NDArray[np.int64], keep: NDArray[np.bool_]) -> Slots:
+    """What is kept of each row (c, w), moved to the front."""
+    count = keep.sum(axis=1)
+    slots = max(int(count.max()), 1)
     order = np.argsort(~keep, axis=1, kind="stable")[:, :slots]
     sizes, keep = (np.take_along_axis(part, order, axis=1) for part in (sizes, keep))
-    return np.ascontiguousarray(np.where(keep, sizes, NEVER).T.astype(np.uint64))
+    table = np.ascontiguousarray(np.where(keep, sizes, NEVER).T.astype(np.uint64))
+    return Slots(table, count)
