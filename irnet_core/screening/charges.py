@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irnet_core.screening.choices import first_choice
+from irnet_core.screening.ions import MAX_STATE
 from irnet_core.screening.reach import can_cancel
 from irnet_core.screening.sites import Mixed, Sites
+
+ROWS = 512  # whose pairs of states are looked at together
 
 
 class Found(NamedTuple):
@@ -65,9 +68,9 @@ def find_mixed(
     """Choices of states in which each atom of the elements of mixed valence chooses on its own.
 
     The states of one element have one sign, and cations are less electronegative than anions. Of
-    the choices those are preferred in which one element alone has two states, first the first
-    element with the two closest to each other, and the others as in
-    :func:`rules.neutral_assignments`.
+    the choices those are preferred in which one element alone has two states, the first such
+    element, in the order of :func:`rules.neutral_assignments`; instead of a state that element
+    takes a pair of them, neighbours first.
 
     Parameters
     ----------
@@ -83,20 +86,40 @@ def find_mixed(
     """
     states, second = np.zeros((2, *numbers.shape), np.int8)
     passes = np.zeros(len(numbers), np.bool_)
-    sites, every, pairs = mixed
+    sites, every, pairs = mixed.sites, mixed.every, mixed.pairs
     several = (every[numbers] != numbers) & (amounts > 1)
     rows = np.flatnonzero(several.any(axis=1))
     passes[rows] = can_cancel(sites, every[numbers[rows]], amounts[rows], True)
-    rows = np.flatnonzero(passes) if with_states else rows[:0]
-    for place in range(numbers.shape[1]):
-        for pair in pairs:
-            kind = pair[numbers[rows, place]]
-            two = np.flatnonzero((kind > 0) & (amounts[rows, place] > 1))
-            kinds = numbers[rows[two]].astype(np.intp)
-            kinds[:, place] = kind[two]
-            fits = can_cancel(sites, kinds, amounts[rows[two]], True)
-            at = rows[two[fits]]
-            states[at], second[at] = first_choice(sites, kinds[fits], amounts[at], True)
-            rows = np.delete(rows, two[fits])
-    states[rows], second[rows] = first_choice(sites, every[numbers[rows]], amounts[rows], True)
+    if not with_states:
+        return Found(passes, states, second)
+    rows = np.flatnonzero(passes)
+    for start in range(0, len(rows), ROWS):
+        part = rows[start : start + ROWS]
+        z, atoms = numbers[part], amounts[part]
+        pair, row, place = np.nonzero((pairs[:, z] > 0) & (atoms > 1))  # one element alone
+        kinds = z[row].astype(np.intp)
+        kinds[np.arange(len(row)), place] = pairs[pair, z[row, place]]
+        fits = np.flatnonzero(can_cancel(sites, kinds, atoms[row], True))
+        kinds, pair, row, place = kinds[fits], pair[fits], row[fits], place[fits]
+        choice = first_choice(sites, kinds, atoms[row], True)
+        slots = mixed.slots[z[row], choice.low.astype(np.intp) + MAX_STATE]
+        slots[np.arange(len(row)), place] = pair
+        order = np.lexsort((_rank(choice.low, slots, place), place, row))
+        found, first = np.unique(row[order], return_index=True)
+        at = order[first]
+        states[part[found]], second[part[found]] = choice.low[at], choice.high[at]
+        rest = np.delete(part, found)
+        states[rest], second[rest] = first_choice(sites, every[numbers[rest]], amounts[rest], True)
     return Found(passes, states, second)
+
+
+def _rank(
+    states: NDArray[np.int8], slots: NDArray[np.intp], place: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """Preference of choices (n, k): fewest zeros, fewest anions, cations first, first slots."""
+    rank = (states == 0).sum(axis=1) * 9 + (states < 0).sum(axis=1)
+    for state in states.T:
+        rank = rank * 3 + np.where(state > 0, 0, np.where(state < 0, 1, 2))
+    for j, slot in enumerate(slots.T):  # at most 31 states, 210 pairs of them: 62 bits in all
+        rank = rank * np.where(place == j, 256, 32) + slot
+    return rank

@@ -26,7 +26,6 @@ from irnet_core.screening.reach import (
 )
 from irnet_core.screening.sites import NEVER, Sites
 
-
 UNKNOWN = 2  # no sign
 
 
@@ -42,7 +41,7 @@ def first_choice(
 ) -> Choice:
     """Preferred states of each row; see :func:`rules.neutral_assignments`.
 
-    The atoms of a free kind all have the same sign, and choose one after the other.
+    The atoms of a free kind all have the same sign, and choose after the others, one by one.
 
     Parameters
     ----------
@@ -86,14 +85,18 @@ def _choose(
         part = kinds[:, rows], atoms[:, rows]
         signs = every[:, rows] if cut else _Rows(sites, *part, words).signs(ordered)
         fits = np.flatnonzero(signs[0] != UNKNOWN)
-        fitting = _Rows(sites, *(column[:, fits] for column in part), words)
-        low[rows[fits]], high[rows[fits]] = fitting.states(signs[:, fits])
+        # atoms that choose on their own do so last: it is their element's states that count
+        order = np.argsort(sites.free.take(part[0][:, fits]), axis=0, kind="stable")
+        z, n, s = (np.take_along_axis(column[:, fits], order, axis=0) for column in (*part, signs))
+        chosen = _Rows(sites, z, n, words).states(s)
+        at = rows[fits][:, None]
+        low[at, order.T], high[at, order.T] = chosen
     return low, high
 
 
 @lru_cache(maxsize=8)
 def patterns(k: int) -> NDArray[np.int8]:
-    """Signs of k elements, (3**k, k): fewest zeros first, then fewest anions, then cations first."""
+    """Signs of k elements, (3**k, k): fewest zeros first, then fewest anions, cations first."""
     every = product((1, -1, 0), repeat=k)  # cations first already
     return np.array(sorted(every, key=lambda signs: (signs.count(0), signs.count(-1))), np.int8)
 
@@ -134,9 +137,8 @@ class _Rows:
                 rows = rows[high < rank[anions[:, None], rows].min(axis=0)]
             if not len(rows):
                 continue
-            sums = (self._sum(rows, columns, sign) for columns, sign in ((cations, 1), (anions, -1)))
-            positive, negative = sums
-            rows = rows[(positive & negative).any(axis=0)]
+            meet = self._sum(rows, cations, 1) & self._sum(rows, anions, -1)
+            rows = rows[meet.any(axis=0)]
             signs[:, rows] = pattern[:, None]
             open_rows = open_rows[signs[0, open_rows] == UNKNOWN]
         return signs
@@ -145,44 +147,55 @@ class _Rows:
         """First lowest and highest states (n, k) with these signs (k, n), which must fit."""
         k, n = self.kinds.shape
         every = np.arange(n)
-        cation, anion = signs > 0, signs < 0
         charges = [self._shifts(j, every, signs[j]) for j in range(k)]
-        # what the elements behind j and none, one, two... of its own atoms can still add up to
-        left: list[list[tuple[Bits, Bits]]] = []
-        rest = (nothing(self.words, n), nothing(self.words, n))
-        for j in reversed(range(k)):
-            own = np.where(anion[j], rest[1], rest[0])
-            sets = [rest]
-            for bits in repeated(own, charges[j], self.times[j]):
-                positive = np.where(cation[j], bits, rest[0])
-                sets.append((positive, np.where(anion[j], bits, rest[1])))
-            left.append(sets)
-            rest = sets[-1]
         low, high = np.zeros((2, n, k), np.int8)
         total = np.zeros(n, np.uint64)  # charge of those that have chosen; wraps below 0
-        for j, sets in enumerate(reversed(left)):
+        for j, left in enumerate(self._left(signs, charges)):
+            anion = signs[j] < 0
             least, most = np.full(n, NEVER, np.uint64), np.zeros(n, np.uint64)
-            for atom in range(len(sets) - 1, 0, -1):
+            for atom in range(len(left) - 1, 0, -1):
                 waiting = self.times[j] >= atom
-                positive, negative = sets[atom - 1]
+                positive, negative = left[atom - 1]
                 chosen = np.full(n, NEVER, np.uint64)
                 for by in charges[j]:
-                    after = total + np.where(anion[j], -by, by)
-                    meet = shifted(positive, after) & negative | positive & shifted(negative, -after)
+                    after = total + np.where(anion, -by, by)
+                    meet = shifted(positive, after) & negative  # nothing if after is below 0
+                    meet |= shifted(negative, -after) & positive
                     fits = waiting & meet.any(axis=0)
                     np.copyto(chosen, by, where=fits)
                     waiting &= ~fits
                     if not waiting.any():
                         break
                 taken = np.where(chosen < NEVER, chosen, 0)
-                total += np.where(anion[j], -taken, taken)
+                total += np.where(anion, -taken, taken)
                 np.minimum(least, chosen, out=least)
                 np.maximum(most, taken, out=most)
             together = np.maximum(self.together[j], 1)
-            least, most = (size // together for size in (least, most))
-            low[:, j] = np.where(anion[j], -most, least).view(np.int64)
-            high[:, j] = np.where(anion[j], -least, most).view(np.int64)
+            least, most = least // together, most // together
+            low[:, j] = np.where(anion, -most, least).view(np.int64)
+            high[:, j] = np.where(anion, -least, most).view(np.int64)
         return low, high
+
+    def _left(
+        self, signs: NDArray[np.int8], charges: list[NDArray[np.uint64]]
+    ) -> list[list[tuple[Bits, Bits]]]:
+        """What cations and anions of the elements behind each can still add up to.
+
+        For each element a list: without its own atoms, then with one, two... of those that choose
+        on their own.
+        """
+        n = self.kinds.shape[1]
+        rest = (nothing(self.words, n), nothing(self.words, n))
+        left: list[list[tuple[Bits, Bits]]] = []
+        for sign, by, times in zip(signs[::-1], charges[::-1], self.times[::-1], strict=True):
+            own = np.where(sign < 0, rest[1], rest[0])
+            sets = [rest]
+            for bits in repeated(own, by, times):
+                positive = np.where(sign > 0, bits, rest[0])
+                sets.append((positive, np.where(sign < 0, bits, rest[1])))
+            left.append(sets)
+            rest = sets[-1]
+        return left[::-1]
 
     def _sum(self, rows: NDArray[np.intp], columns: NDArray[np.intp], sign: int) -> Bits:
         """What these elements of some rows can add up to as ions of one sign."""

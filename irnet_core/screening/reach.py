@@ -56,9 +56,7 @@ def can_cancel(
     return passes
 
 
-def reach_of(
-    sites: Sites, kinds: NDArray[np.intp], atoms: NDArray[np.uint64]
-) -> NDArray[np.int64]:
+def reach_of(sites: Sites, kinds: NDArray[np.intp], atoms: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Largest charge, (n,), that cations and anions of a row (k, n) could both add up to."""
     both = (sites.extent.take(kinds) * atoms).sum(axis=0)
     return np.minimum(both >> np.uint64(32), both & np.uint64(0xFFFFFFFF)).view(np.int64)

@@ -12,20 +12,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from irnet_core.screening.ions import N_ATOMIC_NUMBERS, ElementRules
+from irnet_core.screening.ions import MAX_STATE, N_ATOMIC_NUMBERS, ElementRules
 
 NEVER = 1 << 16  # stands for no state: more than any charge that is looked at, 8 * 255 * 15
 
 
 class Slots(NamedTuple):
-    """Sizes of charges by kind, (s, c), in order of preference, then `NEVER`; their counts (c,)."""
+    """Sizes of charges by kind, (s, c), in order of preference, then `NEVER`; how many (c,)."""
 
     sizes: NDArray[np.uint64]
-    count: NDArray[np.intp]
+    used: NDArray[np.intp]
 
     def of(self, kinds: NDArray[np.intp], atoms: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Charges of some atoms of each kind, (slots, n), as many slots as these kinds need."""
-        slots = int(self.count.take(kinds).max(initial=1))
+        slots = int(self.used.take(kinds).max(initial=1))
         return self.sizes[:slots].take(kinds, axis=1) * atoms
 
 
@@ -79,12 +79,14 @@ class Mixed(NamedTuple):
 
     `every` (119,) is each element's kind that takes all its states, the element itself if its
     valence is not mixed; `pairs[i]` (119,) that which takes its i-th pair of states of one sign,
-    neighbours first, 0 if it has no more pairs.
+    neighbours first, 0 if it has no more pairs. `slots[z, 15 + s]` (119, 31) is the place of state
+    s among those of element z.
     """
 
     sites: Sites
     every: NDArray[np.intp]
     pairs: NDArray[np.intp]
+    slots: NDArray[np.intp]
 
 
 def element_sites(data: ElementRules) -> Sites:
@@ -125,7 +127,11 @@ def mixed_sites(data: ElementRules) -> Mixed:
         np.append(value, value[elements]),
         np.arange(N_ATOMIC_NUMBERS + len(lists)) >= N_ATOMIC_NUMBERS,
     )
-    return Mixed(sites, every, of_pair)
+    slots = np.zeros((N_ATOMIC_NUMBERS, 2 * MAX_STATE + 1), np.intp)
+    for slot in reversed(range(states.shape[1])):  # of equal states the first counts
+        rows = np.flatnonzero(slot < count)
+        slots[rows, MAX_STATE + states[rows, slot]] = slot
+    return Mixed(sites, every, of_pair, slots)
 
 
 def _own(
@@ -160,8 +166,8 @@ def _tables(
         free=free,
         order=order,
         key=order << np.uint32(24) | np.arange(len(order), dtype=np.uint32) << np.uint32(8),
-        cation=positive.any(axis=1),
-        anion=negative.any(axis=1),
+        cation=np.any(positive, axis=1),
+        anion=np.any(negative, axis=1),
         zero=zero.any(axis=1),
         first=as_cation.any(axis=1),
         last=as_anion.any(axis=1),
@@ -183,6 +189,5 @@ def _slots(sizes: NDArray[np.int64], keep: NDArray[np.bool_]) -> Slots:
     count = keep.sum(axis=1)
     slots = max(int(count.max()), 1)
     order = np.argsort(~keep, axis=1, kind="stable")[:, :slots]
-    sizes, keep = (np.take_along_axis(part, order, axis=1) for part in (sizes, keep))
-    table = np.ascontiguousarray(np.where(keep, sizes, NEVER).T.astype(np.uint64))
-    return Slots(table, count)
+    table = np.take_along_axis(np.where(keep, sizes, NEVER), order, axis=1)
+    return Slots(np.ascontiguousarray(table.T, np.uint64), count)
