@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from irnet_core.screening.choices import first_choice
 from irnet_core.screening.ions import MAX_STATE
-from irnet_core.screening.reach import can_cancel
+from irnet_core.screening.reach import can_cancel, first_anions
 from irnet_core.screening.sites import Mixed, Sites
 
 ROWS = 512  # whose pairs of states are looked at together
@@ -51,11 +51,13 @@ def find_neutral(
     -------
     Found
     """
-    passes = can_cancel(sites, numbers, amounts, electronegativity)
+    cuts = first_anions(sites, numbers, amounts) if electronegativity else None
+    passes = can_cancel(sites, numbers, amounts) if cuts is None else cuts >= 0
     states = np.zeros(numbers.shape, np.int8)
     if with_states:
         rows = np.flatnonzero(passes)
-        states[rows] = first_choice(sites, numbers[rows], amounts[rows], electronegativity).low
+        at = None if cuts is None else cuts[rows]
+        states[rows] = first_choice(sites, numbers[rows], amounts[rows], at).low
     return Found(passes, states, states)
 
 
@@ -85,11 +87,12 @@ def find_mixed(
     Found
     """
     states, second = np.zeros((2, *numbers.shape), np.int8)
-    passes = np.zeros(len(numbers), np.bool_)
     sites, every, pairs = mixed.sites, mixed.every, mixed.pairs
     several = (every[numbers] != numbers) & (amounts > 1)
     rows = np.flatnonzero(several.any(axis=1))
-    passes[rows] = can_cancel(sites, every[numbers[rows]], amounts[rows], True)
+    cuts = np.full(len(numbers), -1)
+    cuts[rows] = first_anions(sites, every[numbers[rows]], amounts[rows])
+    passes = cuts >= 0
     if not with_states:
         return Found(passes, states, second)
     rows = np.flatnonzero(passes)
@@ -99,9 +102,10 @@ def find_mixed(
         pair, row, place = np.nonzero((pairs[:, z] > 0) & (atoms > 1))  # one element alone
         kinds = z[row].astype(np.intp)
         kinds[np.arange(len(row)), place] = pairs[pair, z[row, place]]
-        fits = np.flatnonzero(can_cancel(sites, kinds, atoms[row], True))
+        cut = first_anions(sites, kinds, atoms[row])
+        fits = np.flatnonzero(cut >= 0)
         kinds, pair, row, place = kinds[fits], pair[fits], row[fits], place[fits]
-        choice = first_choice(sites, kinds, atoms[row], True)
+        choice = first_choice(sites, kinds, atoms[row], cut[fits])
         slots = mixed.slots[z[row], choice.low.astype(np.intp) + MAX_STATE]
         slots[np.arange(len(row)), place] = pair
         order = np.lexsort((_rank(choice.low, slots, place), place, row))
@@ -109,7 +113,8 @@ def find_mixed(
         at = order[first]
         states[part[found]], second[part[found]] = choice.low[at], choice.high[at]
         rest = np.delete(part, found)
-        states[rest], second[rest] = first_choice(sites, every[numbers[rest]], amounts[rest], True)
+        kinds = every[numbers[rest]]
+        states[rest], second[rest] = first_choice(sites, kinds, amounts[rest], cuts[rest])
     return Found(passes, states, second)
 
 

@@ -17,7 +17,6 @@ from irnet_core.screening.reach import (
     CHUNK,
     Bits,
     by_words,
-    first_anion,
     nothing,
     reach_of,
     repeated,
@@ -37,7 +36,10 @@ class Choice(NamedTuple):
 
 
 def first_choice(
-    sites: Sites, kinds: NDArray[np.integer], amounts: NDArray[np.uint8], ordered: bool
+    sites: Sites,
+    kinds: NDArray[np.integer],
+    amounts: NDArray[np.uint8],
+    cuts: NDArray[np.int64] | None,
 ) -> Choice:
     """Preferred states of each row; see :func:`rules.neutral_assignments`.
 
@@ -49,8 +51,9 @@ def first_choice(
     kinds : numpy.ndarray of int, shape (n, k)
         Rows of the tables in `sites`; zeros, at the end, for padding.
     amounts : numpy.ndarray of uint8, shape (n, k)
-    ordered : bool
-        Whether every cation must be less electronegative than every anion.
+    cuts : numpy.ndarray of int64, shape (n,), optional
+        From :func:`reach.first_anions`, if every cation must be less electronegative than every
+        anion.
 
     Returns
     -------
@@ -66,31 +69,36 @@ def first_choice(
             part = same[start : start + CHUNK]
             which = np.ascontiguousarray(kinds[part, :real].T, np.intp)
             atoms = np.ascontiguousarray(amounts[part, :real].T)
-            low[part, :real], high[part, :real] = _choose(sites, which, atoms, ordered)
+            cut = None if cuts is None else cuts[part]
+            chosen = _choose(sites, which, atoms.astype(np.uint64), cut)
+            low[part, :real], high[part, :real] = (column.T for column in chosen)
     return Choice(low, high)
 
 
 def _choose(
-    sites: Sites, kinds: NDArray[np.intp], amounts: NDArray[np.uint8], ordered: bool
+    sites: Sites, kinds: NDArray[np.intp], atoms: NDArray[np.uint64], cut: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """Lowest and highest states (n, k) of rows (k, n)."""
-    low, high = np.zeros((2, *kinds.shape[::-1]), np.int8)
-    atoms = amounts.astype(np.uint64)
-    cut = ordered and not sites.zero.take(kinds).any()
-    if cut:  # the signs follow from the cut
-        first = first_anion(sites, kinds, amounts)
-        every = np.where(sites.order.take(kinds) < first, np.int8(1), np.int8(-1))
-        every[:, first < 0] = UNKNOWN
+    """Lowest and highest states (k, n) of rows (k, n)."""
+    low, high = np.zeros((2, *kinds.shape), np.int8)
+    every = None
+    if cut is not None and not sites.zero.take(kinds).any():  # the signs follow from the cut
+        every = np.where(sites.order.take(kinds) < cut, np.int8(1), np.int8(-1))
+        every[:, cut < 0] = UNKNOWN
     for words, rows in by_words(reach_of(sites, kinds, atoms)):
-        part = kinds[:, rows], atoms[:, rows]
-        signs = every[:, rows] if cut else _Rows(sites, *part, words).signs(ordered)
+        part = _Rows(sites, kinds[:, rows], atoms[:, rows], words)
+        signs = part.signs(cut is not None) if every is None else every[:, rows]
         fits = np.flatnonzero(signs[0] != UNKNOWN)
-        # atoms that choose on their own do so last: it is their element's states that count
-        order = np.argsort(sites.free.take(part[0][:, fits]), axis=0, kind="stable")
-        z, n, s = (np.take_along_axis(column[:, fits], order, axis=0) for column in (*part, signs))
-        chosen = _Rows(sites, z, n, words).states(s)
-        at = rows[fits][:, None]
-        low[at, order.T], high[at, order.T] = chosen
+        z, atom, sign = kinds[:, rows[fits]], atoms[:, rows[fits]], signs[:, fits]
+        free = sites.free.take(z)
+        back = None
+        if free.any():  # atoms that choose on their own do so last: their element's states count
+            order = np.argsort(free, axis=0, kind="stable")
+            z, atom, sign = (np.take_along_axis(x, order, axis=0) for x in (z, atom, sign))
+            back = np.argsort(order, axis=0)
+        first, last = _Rows(sites, z, atom, words).states(sign)
+        if back is not None:
+            first, last = (np.take_along_axis(x, back, axis=0) for x in (first, last))
+        low[:, rows[fits]], high[:, rows[fits]] = first, last
     return low, high
 
 
@@ -144,11 +152,11 @@ class _Rows:
         return signs
 
     def states(self, signs: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-        """First lowest and highest states (n, k) with these signs (k, n), which must fit."""
+        """First lowest and highest states (k, n) with these signs (k, n), which must fit."""
         k, n = self.kinds.shape
         every = np.arange(n)
         charges = [self._shifts(j, every, signs[j]) for j in range(k)]
-        low, high = np.zeros((2, n, k), np.int8)
+        low, high = np.zeros((2, k, n), np.int8)
         total = np.zeros(n, np.uint64)  # charge of those that have chosen; wraps below 0
         for j, left in enumerate(self._left(signs, charges)):
             anion = signs[j] < 0
@@ -170,10 +178,10 @@ class _Rows:
                 total += np.where(anion, -taken, taken)
                 np.minimum(least, chosen, out=least)
                 np.maximum(most, taken, out=most)
-            together = np.maximum(self.together[j], 1)
-            least, most = least // together, most // together
-            low[:, j] = np.where(anion, -most, least).view(np.int64)
-            high[:, j] = np.where(anion, -least, most).view(np.int64)
+            # whole numbers that a float holds: its division is faster
+            least, most = (size / np.maximum(self.together[j], 1) for size in (least, most))
+            low[j] = np.where(anion, -most, least)
+            high[j] = np.where(anion, -least, most)
         return low, high
 
     def _left(

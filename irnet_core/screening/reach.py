@@ -24,9 +24,9 @@ Bits = NDArray[np.uint64]
 
 
 def can_cancel(
-    sites: Sites, kinds: NDArray[np.integer], amounts: NDArray[np.uint8], ordered: bool
+    sites: Sites, kinds: NDArray[np.integer], amounts: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
-    """Whether states can be chosen such that the charges of all atoms cancel.
+    """Whether states can be chosen such that the charges of all atoms cancel, in any order.
 
     Parameters
     ----------
@@ -35,25 +35,45 @@ def can_cancel(
         Rows of the tables in `sites`; zeros for padding.
     amounts : numpy.ndarray of uint8, shape (n, k)
         Atoms of each, 1 or more but for padding.
-    ordered : bool
-        Whether every cation must be less electronegative than every anion, and every
-        electronegativity known.
 
     Returns
     -------
     numpy.ndarray of bool, shape (n,)
     """
     passes = np.zeros(len(kinds), np.bool_)
-    if kinds.shape[1] == 0:
-        return passes
     for start in range(0, len(kinds), CHUNK):
         part = slice(start, start + CHUNK)
         which = np.ascontiguousarray(kinds[part].T, np.intp)
-        if ordered:
-            passes[part] = first_anion(sites, which, np.ascontiguousarray(amounts[part].T)) >= 0
-        else:
-            passes[part] = _in_any_order(sites, which, np.ascontiguousarray(amounts[part].T))
+        passes[part] = _in_any_order(sites, which, np.ascontiguousarray(amounts[part].T))
     return passes
+
+
+def first_anions(
+    sites: Sites, kinds: NDArray[np.integer], amounts: NDArray[np.uint8]
+) -> NDArray[np.int64]:
+    """Where cations end and anions begin, if each cation is less electronegative than each anion.
+
+    Parameters
+    ----------
+    sites : Sites
+    kinds : numpy.ndarray of int, shape (n, k)
+    amounts : numpy.ndarray of uint8, shape (n, k)
+        As for :func:`can_cancel`.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (n,)
+        The place in `sites.order` from which on elements are anions or of charge 0, such that all
+        charges cancel; the one with fewest elements behind it. It is -1 if there is none, or if
+        an electronegativity is unknown.
+    """
+    cuts = np.full(len(kinds), -1)
+    if kinds.shape[1]:
+        for start in range(0, len(kinds), CHUNK):
+            part = slice(start, start + CHUNK)
+            which = np.ascontiguousarray(kinds[part].T, np.intp)
+            cuts[part] = _in_order(sites, which, np.ascontiguousarray(amounts[part].T))
+    return cuts
 
 
 def reach_of(sites: Sites, kinds: NDArray[np.intp], atoms: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -125,14 +145,10 @@ def steps(
     return np.where(free, one, atoms), np.where(free, atoms, one)
 
 
-def first_anion(
+def _in_order(
     sites: Sites, kinds: NDArray[np.intp], amounts: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
-    """Place in the order of electronegativities, (n,), from which on elements (k, n) can be anions.
-
-    Of the cuts that let charges cancel it is the one with fewest elements behind it, and -1 if
-    there is none.
-    """
+    """Cuts of rows (k, n) by their electronegativities."""
     keys = list(sites.key.take(kinds) | amounts)
     for turn in range(len(keys)):  # sorts the few elements of all rows at once
         for j in range(turn % 2, len(keys) - 1, 2):
