@@ -185,7 +185,7 @@ SECOND_STATES = Column(
     "second_oxidation_states",
     pa.list_(pa.int8()),
     "elementary charges",
-    "the same, but for an element of mixed valence, which has some atoms in this other state",
+    "the same, but the highest state of an element of mixed valence instead of its lowest",
 )
 IS_KNOWN = Column("is_known", pa.bool_(), "1", "whether a snapshot holds the composition")
 DOMAIN_PERCENTILE = Column(

@@ -8,15 +8,17 @@ if electronegativities count, every cation is less electronegative than every an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irnet_core.errors import ScreenError
-from irnet_core.screening.charges import find_neutral
+from irnet_core.screening.charges import find_mixed, find_neutral
 from irnet_core.screening.element_limits import ElementFacts, ElementLimits
 from irnet_core.screening.ions import MAX_STATE, N_ATOMIC_NUMBERS, ElementRules
+from irnet_core.screening.sites import Mixed, Sites, element_sites, mixed_sites
 
 __all__ = [
     "MAX_STATE",
@@ -38,8 +40,8 @@ RULES = {
         "In the same choice every cation has a lower Pauling electronegativity than every anion."
     ),
     "mixed_valence": (
-        "Or the same holds if one element of SMACT's list of mixed valence takes two of its states"
-        " of one sign, each by at least one atom."
+        "Or the same holds if each atom of the elements on SMACT's list of mixed valence chooses a"
+        " state of its own."
     ),
     "intermetallic": "Or all elements are metals, whatever their charges.",
 }
@@ -69,7 +71,8 @@ class Verdicts(NamedTuple):
     states : numpy.ndarray of int8, shape (n, k)
         Oxidation states of the branches neutral and mixed valence, else zeros.
     second_states : numpy.ndarray of int8, shape (n, k)
-        Equal to `states`, but for the element of mixed valence, whose higher state it is.
+        Equal to `states`, but for elements of mixed valence: of the states of their atoms `states`
+        has the lowest and this the highest.
     branch : numpy.ndarray of uint8, shape (n,)
         Places in :data:`BRANCHES`; 0 where the candidate fails, or where there are no charge rules.
     survivors : dict of str to int
@@ -139,8 +142,7 @@ class Rules:
         Parameters
         ----------
         numbers, amounts : numpy.ndarray of uint8, shape (n, k)
-            Atomic numbers, ascending, zeros at the end for padding, ``k <= 8``; atoms of each. It
-            is fast if candidates of one chemical system are adjacent.
+            Atomic numbers, ascending, zeros at the end for padding, ``k <= 8``; atoms of each.
         with_states : bool
             Whether states are wanted; zeros otherwise, which is faster: ask for them again for the
             few candidates that are kept.
@@ -163,12 +165,10 @@ class Rules:
         branch = np.zeros(len(numbers), np.uint8)
         states, second = np.zeros((2, *numbers.shape), np.int8)
         if rules := SETS[self.name]:
-            rows = np.flatnonzero(passes)
-            if len(rows) < len(numbers):
-                chosen = numbers[rows], amounts[rows]
-            else:
-                chosen = numbers, amounts
-            branch[rows], states[rows], second[rows] = self._charges(*chosen, rules, with_states)
+            rows = slice(None) if passes.all() else np.flatnonzero(passes)
+            branch[rows], states[rows], second[rows] = self._charges(
+                numbers[rows], amounts[rows], rules, with_states
+            )
             passes = branch > 0
         survivors[self.name] = int(passes.sum())
         return Verdicts(passes, states, second, branch, survivors)
@@ -187,6 +187,14 @@ class Rules:
             "elements_sha256": self.data.digest(),
         } | ({} if self.facts is None else {"facts_sha256": self.facts.digest()})
 
+    @cached_property
+    def _sites(self) -> Sites:
+        return element_sites(self.data)
+
+    @cached_property
+    def _mixed(self) -> Mixed:
+        return mixed_sites(self.data)
+
     @property
     def _facts(self) -> ElementFacts:
         return self.facts if self.facts is not None else ElementFacts.unknown()
@@ -202,18 +210,17 @@ class Rules:
         branch = np.zeros(len(numbers), np.uint8)
         states, second = np.zeros((2, *numbers.shape), np.int8)
         order = "electronegativity" in rules
-        if numbers.shape[1]:
-            branch[(numbers > 0).sum(axis=1) == 1] = NEUTRAL
-        for code, wanted in ((NEUTRAL, "charge_neutrality"), (MIXED_VALENCE, "mixed_valence")):
-            if wanted not in rules:
-                continue
-            mixed = code == MIXED_VALENCE
-            # choosing rows keeps systems together; the first branch takes all as they are
-            rows = np.flatnonzero(branch == NONE) if mixed else slice(None)
-            found = find_neutral(numbers[rows], amounts[rows], self.data, order, mixed, with_states)
-            part = branch[rows]
-            part[found.passes & (part == NONE)] = code
-            branch[rows] = part
+        if "charge_neutrality" in rules:
+            found = find_neutral(numbers, amounts, self._sites, order, with_states)
+            branch[found.passes] = NEUTRAL
+            states, second = found.states, found.second
+        if numbers.shape[1]:  # an element alone
+            branch[(numbers[:, 0] > 0) & ~numbers[:, 1:].any(axis=1)] = NEUTRAL
+        if "mixed_valence" in rules:
+            rows = np.flatnonzero(branch == NONE)
+            found = find_mixed(numbers[rows], amounts[rows], self._mixed, with_states)
+            branch[rows[found.passes]] = MIXED_VALENCE
+            states, second = states.copy(), states.copy()
             states[rows], second[rows] = found.states, found.second
         if "intermetallic" in rules:
             metal = self.data.metal.copy()
@@ -269,7 +276,7 @@ def neutral_assignments(
     ([True, True, False], [[1, -2], [1, -1], [0, 0]])
     """
     _check(numbers, amounts, 2, MAX_ELEMENTS)
-    found = find_neutral(numbers, amounts, data, electronegativity)
+    found = find_neutral(numbers, amounts, element_sites(data), electronegativity)
     return found.passes, found.states
 
 

@@ -9,6 +9,7 @@ from benchmarks.samples import SHARED
 from featurizers.elements import SYMBOLS
 from featurizers.formula import canonical_formulas, parse_formulas
 from irnet_core.screening.candidates import Enumeration
+from irnet_core.screening.ions import ElementRules
 
 REAL = ("mp/ground_state_formation_energy.parquet", "oqmd/formation_enthalpy.parquet")
 LAST = 103  # SMACT knows no heavier element
@@ -19,6 +20,7 @@ SMACT_OPTIONS = {
     "neutral": {"use_pauling_test": False, "include_alloys": False},
     "strict": {"use_pauling_test": True, "include_alloys": False},
     "smact": {"use_pauling_test": True, "include_alloys": True},
+    "permissive": {"use_pauling_test": True, "include_alloys": True, "mixed_valence": True},
 }
 
 
@@ -49,6 +51,18 @@ def sample(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, str]:
     numbers, amounts = (np.concatenate(column) for column in zip(*padded, strict=True))
     source = "half of the Materials Project and OQMD, half generated" if files else "generated"
     return numbers, amounts, source
+
+
+def few_choices(
+    numbers: np.ndarray, amounts: np.ndarray, data: ElementRules, most: int = 10_000
+) -> np.ndarray:
+    """Rows of at most that many choices of states if each atom of mixed valence chooses alone.
+
+    SMACT tries them one by one, and lets a composition fail that has more than a million.
+    """
+    own = data.n_states[numbers].astype(float)
+    own = np.where(data.mixed_valence[numbers], own**amounts, own)
+    return np.flatnonzero(np.where(numbers > 0, own, 1).prod(axis=1) <= most)
 
 
 def formulas_of(numbers: np.ndarray, amounts: np.ndarray) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irnet_core.errors import DataError, ScreenError
-from irnet_core.screening import charges
+from irnet_core.screening import choices, reach
 from irnet_core.screening.candidates import Enumeration
 from irnet_core.screening.rules import RULES, SETS, ElementRules, neutral_assignments
 
@@ -72,6 +72,47 @@ def test_verdicts_and_states_are_those_of_brute_force(
         )
         assert passes[row] == (expected is not None)
         assert tuple(found[row].tolist()) == (expected or (0,) * arity)
+
+
+CHARGES = st.lists(
+    st.integers(-4, 6) | st.sampled_from([-15, 15]), min_size=1, max_size=4, unique=True
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    states=st.lists(CHARGES, min_size=6, max_size=6),
+    order=st.lists(st.sampled_from([0.8, 1.6, 1.6, 2.5, 3.4]), min_size=6, max_size=6),
+    rows=st.lists(
+        st.tuples(
+            st.lists(st.integers(1, 5), min_size=1, max_size=6), st.sampled_from([1, 3, 17, 51])
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    electronegativity=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_scattered_rows_of_many_atoms_are_those_of_brute_force(
+    states: list[list[int]],
+    order: list[float],
+    rows: list[tuple[list[int], int]],
+    electronegativity: bool,
+    seed: int,
+) -> None:
+    """Charges of up to thousands, rows of different lengths, each of a system of its own."""
+    data = ElementRules.from_lists(dict(enumerate(states, 1)), dict(enumerate(order, 1)))
+    rng = np.random.default_rng(seed)
+    numbers, amounts = np.zeros((2, len(rows), 6), np.uint8)
+    for i, (atoms, times) in enumerate(rows):  # multiples, for these cancel more often
+        numbers[i, : len(atoms)] = np.sort(rng.choice(6, len(atoms), replace=False) + 1)
+        amounts[i, : len(atoms)] = np.array(atoms) * times
+    passes, found = neutral_assignments(numbers, amounts, data, electronegativity)
+    for i, (atoms, _) in enumerate(rows):
+        z, a = numbers[i, : len(atoms)].tolist(), amounts[i, : len(atoms)].tolist()
+        expected = brute_first(z, a, data, electronegativity)
+        assert passes[i] == (expected is not None)
+        assert tuple(found[i].tolist()) == (expected or (0,) * len(z)) + (0,) * (6 - len(z))
 
 
 def smact_rules(attribute: str) -> ElementRules:
@@ -137,8 +178,8 @@ def test_result_does_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> No
     enumeration = Enumeration((3, 8, 16, 26), 3, 12)
     numbers, amounts = enumeration.take(0, len(enumeration))
     whole = neutral_assignments(numbers, amounts, data)
-    monkeypatch.setattr(charges, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(charges, "CELLS", 50)
+    monkeypatch.setattr(reach, "CHUNK", 7)
+    monkeypatch.setattr(choices, "CHUNK", 5)
     parts = neutral_assignments(np.ascontiguousarray(numbers), amounts.copy(), data)
     np.testing.assert_array_equal(whole[0], parts[0])
     np.testing.assert_array_equal(whole[1], parts[1])
