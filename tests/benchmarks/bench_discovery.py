@@ -226,6 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--folder", type=Path, default=Path("build/discovery"))
+    parser.add_argument("--network", default="irnet-elements")
     parser.add_argument("--members", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
@@ -237,8 +238,10 @@ def main() -> None:
     for name, target in (("mp-formation", FORMATION), ("mp-decomposition", DECOMPOSITION)):
         irnet(store, "train", "--data", folder / "mp.parquet", "--target", target,
               "--split-column", "split", "--members", arguments.members,
-              "--epochs", arguments.epochs, "--seed", arguments.seed, "--name", name)  # fmt: skip
+              "--network", arguments.network, "--epochs", arguments.epochs,
+              "--seed", arguments.seed, "--name", name)  # fmt: skip
     figures = {
+        "network": arguments.network,
         "members": arguments.members,
         "epochs": arguments.epochs,
         "materials project": discovery(store, folder, made),
