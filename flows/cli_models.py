@@ -64,6 +64,13 @@ def train(
             "are taken over, its output is fitted anew, at a lower learning rate.",
         ),
     ] = None,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(
+            help="A rule like those of --split-column, such as cluster:5/2, whose validation rows "
+            "are left out altogether, to judge the model on with irnet evaluate --rows."
+        ),
+    ] = None,
 ) -> None:
     """Train a model: `irnet train --data table.csv --target band_gap_ev --name gaps`.
 
@@ -88,6 +95,7 @@ def train(
             members=members,
             weights={Weights.FP32: "float32", Weights.BF16: "bfloat16"}[weights],
             parent=parent,
+            hold_out=hold_out,
         )
         made("models", id_)
         _metrics(id_)
