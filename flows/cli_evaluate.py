@@ -76,7 +76,9 @@ def show(found: dict[str, Any]) -> None:
     more = ", ".join(f"{number:,} {what}" for what, number in left.items() if number)
     of = f", of {counts['table']:,} ({more})" if more else ""
     rule = f", {found['rule']}" if found["rule"] else ""
-    out.print(f"{found['target']} of {found['data']}{rule}: {counts['judged']:,} rows{of}")
+    out.print(
+        f"{found['target']} of {found['data']}{rule}: {counts['judged']:,} rows{of}", soft_wrap=True
+    )
     out.print(_errors(found, "all", f"errors in {unit}"))
     if found["below"] is not None:
         gone = counts["judged"] - counts["within_below"]
@@ -91,10 +93,12 @@ def show(found: dict[str, Any]) -> None:
 
 
 def _table(title: str, first: str, *numbers: str) -> Table:
-    table = Table(first, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    """Begin a table, whose title goes out at once."""
+    out.print(title, style="bold", soft_wrap=True)  # a table's own title wraps at its width
+    table = Table(first, box=box.SIMPLE_HEAD)
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
-    table.columns[0].overflow = "fold"
+    table.columns[0].overflow = "fold"  # no name is cut off
     return table
 
 
@@ -150,7 +154,8 @@ def _domain(models: list[dict[str, Any]], unit: str) -> Table:
 
 def _costs(models: list[dict[str, Any]]) -> Table:
     first = models[0]["cost"]
-    threads = f", {first['threads']} threads" if first["device"] == "cpu" else ""
+    count = first["threads"]
+    threads = f", {count} thread{'s'[: count > 1]}" if first["device"] == "cpu" else ""
     title = f"cost; rows/s of the networks alone, measured now on {first['device']}{threads}"
     table = _table(title, "model", "networks", "parameters", "weights, MB", "products", "rows/s")
     for label, one in _lines(models):
