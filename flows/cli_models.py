@@ -127,6 +127,7 @@ def _metrics(id_: str) -> None:
     """Say which rows a model could not learn from, and how well it learned the others."""
     from flows.models import open_model
     from infra.store import Store
+    from irnet_core.hold_out import HOLD_OUT
 
     store = Store(settings().store)
     card = open_model(id_, store)[0].card
@@ -144,5 +145,10 @@ def _metrics(id_: str) -> None:
             f"90 % intervals: {100 * coverage['coverage_90']:.1f} % of {coverage['rows']:,} rows "
             f"that did not calibrate them are covered, mean width "
             f"{coverage['mean_width_90']:.4f} {card.unit}",
+            soft_wrap=True,
+        )
+    if held := card.split.get(HOLD_OUT):
+        out.print(
+            f"held out: {held['rows']:,} rows; judge the model on them with irnet evaluate --rows",
             soft_wrap=True,
         )

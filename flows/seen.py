@@ -10,9 +10,10 @@ from featurizers.blocks import schemas
 from flows.dataset import load_features, matching, split_rows
 from flows.models import open_model
 from flows.snapshot import source_of
+from infra.refs import ID
 from infra.store import Store
 from irnet_core.card import Card
-from irnet_core.errors import IRNetError
+from irnet_core.errors import IRNetError, ModelError
 from irnet_core.hold_out import HOLD_OUT, recorded_rule, recorded_split
 
 _MOST_PARENTS = 8
@@ -61,7 +62,10 @@ def seen_by(card: Card, store: Store) -> Seen:
             validated.append(validation)
             if not card.parent:
                 break
-            card = open_model(str(card.parent.get("model")), store)[0].card
+            parent = str(card.parent.get("model"))
+            if not ID.fullmatch(parent):  # no path that a stranger's card may choose
+                raise ModelError(f"its card says that it continues {parent!r}, which is no id")
+            card = open_model(parent, store)[0].card
         except IRNetError as error:
             unknown = str(error)
             break
