@@ -157,7 +157,7 @@ def test_what_a_card_says_is_not_relied_upon(folder, store):
         (("--model", "gaps", "--target", "empty"), "of the 3 rows to be judged has a finite valu"),
         (("--model", "gaps", "--target", "gap_k"), "predicts in eV, column 'gap_k' of "),
         (("--model", "gaps", "--rows", "element:Xe"), "no row belongs to the element 'Xe'"),
-        (("--model", "gaps", "--rows", "cluster:2"), "this rule makes several (0, 1, ...)"),
+        (("--model", "gaps", "--rows", "cluster:2"), "this one is several (0, 1, ...)"),
         (("--model", "gaps", "--rows", "given:role"), "column 'role': there is no such column"),
         (("--model", "gaps", "--below", "-1"), "--below is -1: give a positive number"),
         (("--model", "gaps", "--below", "0.1"), "no value is within --below 0.1"),

@@ -61,7 +61,7 @@ def test_messages_name_rows_of_the_table():
 
 
 def test_several_splits_are_none():
-    with pytest.raises(DataError, match=r"this rule makes several \(0, 1, ...\): name one as in"):
+    with pytest.raises(DataError, match=r"this one is several \(0, 1, ...\): name one as in"):
         split_without(parse_split(None), parse_split("cluster:2"), rows_of(POOL))
 
 
