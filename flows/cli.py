@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
+from flows.cli_evaluate import evaluate
 from flows.cli_models import predict, train
 from flows.cli_prepare import prepare
 from flows.cli_query import explain, query, top
@@ -105,6 +106,7 @@ def featurize(
 
 app.command()(train)
 app.command()(predict)
+app.command()(evaluate)
 
 
 app.command()(screen)

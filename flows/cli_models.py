@@ -71,6 +71,13 @@ def train(
             "are taken over, its output is fitted anew, at a lower learning rate.",
         ),
     ] = None,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(
+            help="A rule like those of --split-column, such as cluster:5/2, whose validation rows "
+            "are left out altogether, to judge the model on with irnet evaluate --rows."
+        ),
+    ] = None,
 ) -> None:
     """Train a model: `irnet train --data table.csv --target band_gap_ev --name gaps`.
 
@@ -95,6 +102,7 @@ def train(
             members=members,
             weights={Weights.FP32: "float32", Weights.BF16: "bfloat16"}[weights],
             parent=parent,
+            hold_out=hold_out,
         )
         made("models", id_)
         _metrics(id_)
@@ -126,6 +134,7 @@ def _metrics(id_: str) -> None:
     """Say which rows a model could not learn from, and how well it learned the others."""
     from flows.models import open_model
     from infra.store import Store
+    from irnet_core.hold_out import HOLD_OUT
 
     store = Store(settings().store)
     card = open_model(id_, store)[0].card
@@ -143,5 +152,10 @@ def _metrics(id_: str) -> None:
             f"90 % intervals: {100 * coverage['coverage_90']:.1f} % of {coverage['rows']:,} rows "
             f"that did not calibrate them are covered, mean width "
             f"{coverage['mean_width_90']:.4f} {card.unit}",
+            soft_wrap=True,
+        )
+    if held := card.split.get(HOLD_OUT):
+        out.print(
+            f"held out: {held['rows']:,} rows; judge the model on them with irnet evaluate --rows",
             soft_wrap=True,
         )

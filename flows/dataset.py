@@ -22,6 +22,7 @@ from infra.folder import Folder
 from infra.snapshots.snapshot import DATA
 from infra.store import Artifact
 from irnet_core.errors import DataError, FeatureSchemaError
+from irnet_core.hold_out import BY_ROW, split_without
 from irnet_core.schema import COMPOSITION, FORMULA, ROW, FeatureSchema
 from irnet_core.split_rules import Given, SplitRows, Time, only_pair, parse_split
 from irnet_core.splits import Split
@@ -37,7 +38,9 @@ class Dataset:
     unit: str
 
 
-def check_columns(folder: Folder, source: str, target: str, split_column: str | None) -> pa.Field:
+def check_columns(
+    folder: Folder, source: str, target: str, split_column: str | None, hold_out: str | None = None
+) -> pa.Field:
     """Make sure, before any work, that a snapshot can train on a target; returns its field.
 
     Parameters
@@ -48,20 +51,23 @@ def check_columns(folder: Folder, source: str, target: str, split_column: str | 
         How messages name the table.
     target : str
         Column to train on.
-    split_column : str, optional
-        The split.
+    split_column, hold_out : str, optional
+        The split, and the rule whose validation side is left out.
 
     Raises
     ------
     DataError
         Naming the column, and the first row whose target is empty, not a number or not finite, or
-        whose role is none. Targets of test rows may be missing.
+        whose role is none. Targets of test rows may be missing, and those of rows held out by a
+        rule that goes row by row.
     """
     with folder.open(DATA) as file:
         schema = pq.read_schema(file)
     own = [n for n in schema.names if n not in (ROW.name, FORMULA.name, COMPOSITION.name)]
     rule = parse_split(split_column)
-    for column in (target, *rule.columns):
+    outer = None if hold_out is None else parse_split(hold_out)
+    columns = (target, *rule.columns, *(() if outer is None else outer.columns))
+    for column in columns:
         if column not in own:
             raise DataError(
                 f"there is no such column: the table has {', '.join(own) or 'no other column'}",
@@ -69,8 +75,10 @@ def check_columns(folder: Folder, source: str, target: str, split_column: str | 
                 column=column,
             )
     field = schema.field(target)
-    names = (ROW.name, FORMULA.name, COMPOSITION.name, target, *rule.columns)
+    names = (ROW.name, FORMULA.name, COMPOSITION.name, *columns)
     table = folder.read_table(DATA, list(dict.fromkeys(names)))
+    if isinstance(outer, BY_ROW):  # others need the rows that have features
+        table = table.take(pa.array(only_pair(outer, split_rows(table, None, source)).train))
     if isinstance(rule, Given | Time):  # others need features, or leave no row out
         split = only_pair(rule, split_rows(table, None, source))
         table = table.take(pa.array(np.sort(np.concatenate([split.train, split.validation]))))
@@ -106,8 +114,9 @@ def load(
     target: str,
     split_column: str | None,
     seed: int,
+    hold_out: str | None = None,
 ) -> Dataset:
-    """Join features with the target by row and split them.
+    """Join features with the target by row and split them, without what is held out.
 
     Rows without features are left out; :data:`infra.artifact.FAILED_ROWS` of the features says
     why.
@@ -119,12 +128,14 @@ def load(
     DataError
         If the split cannot be used, or a composition sits on both sides of it.
     """
-    field = check_columns(snapshot.folder, source_of(snapshot), target, split_column)
+    field = check_columns(snapshot.folder, source_of(snapshot), target, split_column, hold_out)
     rule = parse_split(split_column, seed)
+    outer = None if hold_out is None else parse_split(hold_out, seed)
     x, row = load_features(features, schemas(blocks))
-    table = matching(snapshot, features, row, (target, *rule.columns))
+    columns = (target, *rule.columns, *(() if outer is None else outer.columns))
+    table = matching(snapshot, features, row, columns)
     y = table.column(target).to_numpy().astype(np.float64)
-    split = only_pair(rule, split_rows(table, x, source_of(snapshot)))
+    split = split_without(rule, outer, split_rows(table, x, source_of(snapshot)))
     data = TrainingData(x[split.train], y[split.train], x[split.validation], y[split.validation])
     unit = (field.metadata or {}).get(b"unit", b"as given").decode()
     return Dataset(data, split, unit)

@@ -181,11 +181,16 @@ def open_snapshot(ref: str, store: Store) -> Artifact:
     return store.open(ref.removeprefix("snapshots/"), "snapshots")
 
 
-def snapshot_of(data: str, formula_column: str, check: Check | None = None) -> str:
-    """Id of the snapshot that ``data`` names, or of one taken of the file at that path."""
+def is_snapshot(data: str) -> bool:
+    """Whether a text names a snapshot rather than a file."""
     path = Path(data)
     named = data.startswith("snapshots/") or (path.name == data and not path.suffix)
-    if path.exists() or not named:
+    return named and not path.exists()
+
+
+def snapshot_of(data: str, formula_column: str, check: Check | None = None) -> str:
+    """Id of the snapshot that ``data`` names, or of one taken of the file at that path."""
+    if not is_snapshot(data):
         return snapshot_stage("file", data, formula_column, check=check)
     snapshot = open_snapshot(data, Store(settings().store))
     if check is not None:

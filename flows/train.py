@@ -26,6 +26,7 @@ from irnet_core import bundle
 from irnet_core.bundle import Bundle, Card
 from irnet_core.device import has_native_bf16, pick_device
 from irnet_core.ensemble import fit_members
+from irnet_core.hold_out import HOLD_OUT
 from irnet_core.judging import judged
 from irnet_core.recipes import Recipe
 from irnet_core.training import Fitted, Start, Status, TrainingData
@@ -45,6 +46,7 @@ def train_stage(
     members: int = 1,
     weights: str = "float32",
     parent: str | None = None,
+    hold_out: str | None = None,
 ) -> str:
     """Publish a model trained on published features; returns its id."""
     store = Store(settings().store)
@@ -68,18 +70,23 @@ def train_stage(
         "weights": weights,
         "parent": provenance,
     }
+    if hold_out is not None:  # without it, requests are those of earlier versions
+        parameters["hold_out"] = hold_out
     request = request_digest("models", inputs, parameters)
     if found := store.find("models", request):
         store.name(found, [name])
         return found.id
 
     started = utc_now()
-    dataset = load(source, table, chosen.inputs, target, split_column, seed)
+    dataset = load(source, table, chosen.inputs, target, split_column, seed, hold_out)
     data, split = dataset.data, dataset.split
     threads = use_threads(settings())
     fast = "bfloat16" if chosen.precision == "auto" and has_native_bf16(device) else "float32"
+    held = split.description.get(HOLD_OUT)
+    without = f", hold out {held['rows']:,} ({hold_out})" if isinstance(held, dict) else ""
     say(
-        f"train {network} on {len(data.train_y):,} rows, validate on {len(data.validation_y):,}; "
+        f"train {network} on {len(data.train_y):,} rows, validate on {len(data.validation_y):,}"
+        f"{without}; "
         f"{device} in {fast}, {threads} threads"
     )
     with store.staging("models", request) as staging:
@@ -203,6 +210,7 @@ def train(
     members: int = 1,
     weights: str = "float32",
     parent: str | None = None,
+    hold_out: str | None = None,
 ) -> str:
     """Train a model, taking the snapshot and computing the features first if need be.
 
@@ -232,6 +240,9 @@ def train(
         Type the matrices are stored in.
     parent : str, optional
         Name, id or folder of a model to continue from.
+    hold_out : str, optional
+        Rule like that of ``split_column``, whose validation rows are left out altogether: neither
+        trained nor validated on. The split is drawn among the others.
 
     Returns
     -------
@@ -244,7 +255,7 @@ def train(
         _, identity, network = check_parent(parent, network, chosen)
         parent = identity if in_store(identity, Store(settings().store)) else parent
     network = network or NETWORK
-    check = partial(check_columns, target=target, split_column=split_column)
+    check = partial(check_columns, target=target, split_column=split_column, hold_out=hold_out)
     snapshot = snapshot_of(data, formula_column, check)
     features = featurize_stage(snapshot, "composition")
     return train_stage(
@@ -260,4 +271,5 @@ def train(
         members,
         weights,
         parent,
+        hold_out,
     )

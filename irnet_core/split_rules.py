@@ -300,7 +300,7 @@ def only_pair(rule: Rule, rows: SplitRows) -> Split:
     if (second := next(found, None)) is not None:
         example = _KINDS[rule.kind].example
         raise DataError(
-            f"a model is trained on one split, and this one is several ({name}, {second[0]}, ...): "
+            f"one split is needed, and this one is several ({name}, {second[0]}, ...): "
             f"name one as in {example if rule.kind != 'folds' else f'{example}/{name}'}",
             source=rows.source,
         )

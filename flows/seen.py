@@ -1,0 +1,93 @@
+"""Which compositions a model has met in training, made again from what its card records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from featurizers.blocks import schemas
+from flows.dataset import load_features, matching, split_rows
+from flows.models import open_model
+from flows.snapshot import source_of
+from infra.refs import ID
+from infra.store import Store
+from irnet_core.card import Card
+from irnet_core.errors import IRNetError, ModelError
+from irnet_core.hold_out import HOLD_OUT, recorded_rule, recorded_split
+
+_MOST_PARENTS = 8
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Compositions that a model, or one that it continues, has met.
+
+    Attributes
+    ----------
+    trained, validated : numpy.ndarray of object
+        Distinct compositions of the rows that it was fitted on, and of those that chose its epoch
+        and calibrated its intervals.
+    unknown : str
+        Why that is not all, in words; empty where it is.
+    """
+
+    trained: np.ndarray
+    validated: np.ndarray
+    unknown: str = ""
+
+    def among(self, compositions: np.ndarray) -> tuple[int, int]:
+        """How many rows (n,) have compositions trained on, and others validated on."""
+        trained = np.isin(compositions, self.trained)
+        validated = np.isin(compositions, self.validated) & ~trained
+        return int(trained.sum()), int(validated.sum())
+
+
+def seen_by(card: Card, store: Store) -> Seen:
+    """What a model has met, its ancestors included; what cannot be found out is said, not raised.
+
+    Parameters
+    ----------
+    card : Card
+        From anywhere: nothing in it is relied upon.
+    store : Store
+        Where snapshot and features of the training are looked for.
+    """
+    trained, validated = [np.array([], object)], [np.array([], object)]
+    unknown = ""
+    for _ in range(_MOST_PARENTS):
+        try:
+            train, validation = _split_of(card, store)
+            trained.append(train)
+            validated.append(validation)
+            if not card.parent:
+                break
+            parent = str(card.parent.get("model"))
+            if not ID.fullmatch(parent):  # no path that a stranger's card may choose
+                raise ModelError(f"its card says that it continues {parent!r}, which is no id")
+            card = open_model(parent, store)[0].card
+        except IRNetError as error:
+            unknown = str(error)
+            break
+    else:
+        unknown = f"it continues more than {_MOST_PARENTS} models"
+    return Seen(np.unique(np.concatenate(trained)), np.unique(np.concatenate(validated)), unknown)
+
+
+def _split_of(card: Card, store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """Compositions that trained and validated one model."""
+    snapshot = store.open(str(card.data.get("snapshot")), "snapshots")
+    features = store.open(str(card.data.get("features")), "features")
+    rule = recorded_rule(card.split)
+    held = card.split.get(HOLD_OUT)
+    columns = set(rule.columns)
+    kinds = {rule.kind}
+    if isinstance(held, dict):
+        outer = recorded_rule(held)
+        columns |= set(outer.columns)
+        kinds.add(outer.kind)
+    blocks = schemas([str(block["name"]) for block in card.inputs]) if "cluster" in kinds else []
+    x, row = load_features(features, blocks)
+    rows = split_rows(matching(snapshot, features, row, sorted(columns)), x, source_of(snapshot))
+    split = recorded_split(card.split, rows)
+    return np.unique(rows.compositions[split.train]), np.unique(rows.compositions[split.validation])
