@@ -6,6 +6,7 @@ from featurizers.blocks import schemas
 from flows.models import open_model
 from infra.refs import user_name
 from infra.settings import settings
+from infra.sources import DATABASES
 from infra.store import Store
 from irnet_core.bundle import MAX_MEMBERS, WEIGHT_TYPES, Bundle
 from irnet_core.device import pick_device
@@ -53,6 +54,18 @@ def check_members(members: int, weights: str) -> None:
         raise ModelError(f"an ensemble has 1 to {MAX_MEMBERS} members, not {members}")
     if weights not in WEIGHT_TYPES:
         raise ModelError(f"weights {weights!r} are not known: choose {' or '.join(WEIGHT_TYPES)}")
+
+
+def check_database(database: str | None) -> None:
+    """Make sure that a database is one that snapshots are pulled from.
+
+    Raises
+    ------
+    ModelError
+        If it is not.
+    """
+    if database is not None and database not in DATABASES:
+        raise ModelError(f"{database!r} is no database: choose among {', '.join(DATABASES)}")
 
 
 def check_parent(model: str, network: str | None, recipe: Recipe) -> tuple[Bundle, str, str]:

@@ -71,6 +71,13 @@ def train(
             "are taken over, its output is fitted anew, at a lower learning rate.",
         ),
     ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="Database that a file's values are from, aflow, jarvis, mp or oqmd: convex hulls "
+            "of its snapshots then fit the model."
+        ),
+    ] = None,
     hold_out: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +110,7 @@ def train(
             weights={Weights.FP32: "float32", Weights.BF16: "bfloat16"}[weights],
             parent=parent,
             hold_out=hold_out,
+            database=database,
         )
         made("models", id_)
         _metrics(id_)

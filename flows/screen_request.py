@@ -302,6 +302,8 @@ def _is_formation(target: str) -> bool:
 def _same_database(card: Card, snapshot: Artifact) -> bool:
     if card.data.get("snapshot") == snapshot.id:
         return True
+    if card.data.get("database") == source_of(snapshot).removesuffix(", prepared"):
+        return True
     trained, known = (
         PurePath(label.removesuffix(", prepared")).name
         for label in (str(card.data.get("source", "")), source_of(snapshot))

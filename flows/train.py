@@ -10,7 +10,13 @@ import torch
 from prefect import flow
 
 from featurizers.blocks import schemas
-from flows.choices import NETWORK, check_choices, check_members, check_parent
+from flows.choices import (
+    NETWORK,
+    check_choices,
+    check_database,
+    check_members,
+    check_parent,
+)
 from flows.dataset import check_columns, load
 from flows.featurize import featurize_stage
 from flows.models import in_store
@@ -47,6 +53,7 @@ def train_stage(
     weights: str = "float32",
     parent: str | None = None,
     hold_out: str | None = None,
+    database: str | None = None,
 ) -> str:
     """Publish a model trained on published features; returns its id."""
     store = Store(settings().store)
@@ -70,8 +77,11 @@ def train_stage(
         "weights": weights,
         "parent": provenance,
     }
-    if hold_out is not None:  # without it, requests are those of earlier versions
+    # without these, requests are those of earlier versions
+    if hold_out is not None:
         parameters["hold_out"] = hold_out
+    if database is not None:
+        parameters["database"] = database
     request = request_digest("models", inputs, parameters)
     if found := store.find("models", request):
         store.name(found, [name])
@@ -114,7 +124,8 @@ def train_stage(
                 "rows": {"train": len(data.train_y), "validation": len(data.validation_y)},
                 "licence": source.manifest.licence,
                 "citation": source.manifest.citation,
-            },
+            }
+            | ({} if database is None else {"database": database}),
             split=split.description,
             metrics={},
             history=[asdict(evaluation) for evaluation in first.progress.history],
@@ -211,6 +222,7 @@ def train(
     weights: str = "float32",
     parent: str | None = None,
     hold_out: str | None = None,
+    database: str | None = None,
 ) -> str:
     """Train a model, taking the snapshot and computing the features first if need be.
 
@@ -243,6 +255,9 @@ def train(
     hold_out : str, optional
         Rule like that of ``split_column``, whose validation rows are left out altogether: neither
         trained nor validated on. The split is drawn among the others.
+    database : str, optional
+        Where the values of a file are from, one of :data:`infra.sources.DATABASES`: hulls of that
+        database's snapshots fit the model.
 
     Returns
     -------
@@ -251,6 +266,7 @@ def train(
     """
     _, chosen = check_choices(network or NETWORK, recipe, epochs, name)
     check_members(members, weights)
+    check_database(database)
     if parent is not None:
         _, identity, network = check_parent(parent, network, chosen)
         parent = identity if in_store(identity, Store(settings().store)) else parent
@@ -272,4 +288,5 @@ def train(
         weights,
         parent,
         hold_out,
+        database,
     )

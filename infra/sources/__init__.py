@@ -14,7 +14,7 @@ from infra.sources.optimade import Optimade
 from infra.sources.oqmd import oqmd_database
 from infra.sources.pymatgen_expt import PymatgenExpt
 
-__all__ = ["SOURCES", "PymatgenExpt", "Source", "TableFile"]
+__all__ = ["DATABASES", "SOURCES", "PymatgenExpt", "Source", "TableFile"]
 
 SOURCES: dict[str, Callable[..., Source | Database]] = {
     "aflow": Aflow,
@@ -27,3 +27,6 @@ SOURCES: dict[str, Callable[..., Source | Database]] = {
     "pymatgen-expt": PymatgenExpt,
 }
 """What makes a source, by its name; arguments differ (a file has a path, a database has limits)."""
+
+DATABASES = ("aflow", "jarvis", "mp", "oqmd")
+"""Sources whose energies are on one scale each."""
