@@ -24,13 +24,11 @@ from irnet_core.errors import DataError, FormulaError, StoreError
 from irnet_core.explain import Attribution, attribution, nearest
 from irnet_core.inference import Predictor
 from irnet_core.scaling import Scaler
-from irnet_core.schema import COMPOSITION, FORMATION_ENERGY, FORMULA
+from irnet_core.schema import COMPOSITION, FORMATION_ENERGIES, FORMULA
 from irnet_core.screening.hull import Hull
 
 CHUNK = 16_384
 MOST_ELEMENTS = 6  # of a hull
-FORMATION_ENERGIES = (FORMATION_ENERGY.name, "delta_e_ev_atom")
-"""Columns that hold formation energies in eV/atom; the second is OQMD's own name."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def explain(
         Known compounds to name at most.
     energies : str, optional
         The snapshot's column of formation energies in eV/atom, for the convex hull; by default one
-        of :data:`FORMATION_ENERGIES`.
+        of :data:`irnet_core.schema.FORMATION_ENERGIES`.
 
     Raises
     ------
@@ -162,7 +160,7 @@ def explain(
         column = _energies(source, energies, notes)
         if column is not None:
             hull, products = _hull(store, source, column, numbers, amounts, notes)
-        if hull is not None and bundle.card.target == column:
+        if hull is not None and {bundle.card.target, column} <= {column, *FORMATION_ENERGIES}:
             above = prediction - hull
     return Explanation(
         formula=canonical,

@@ -20,7 +20,7 @@ from infra.hulls import KnownPhases
 from infra.store import Store
 from irnet_core.bundle import Bundle, Card
 from irnet_core.errors import ScreenError, StoreError
-from irnet_core.schema import HULL_DISTANCE
+from irnet_core.schema import FORMATION_ENERGIES, HULL_DISTANCE
 from irnet_core.screening.objectives import Aims, aims
 
 NONE = "none"
@@ -269,11 +269,11 @@ def _hull(request: Request, base: Artifact | None, bundles: dict[str, Bundle]) -
         if must:
             raise ScreenError("there is no snapshot to take hulls from: name one with --snapshot")
         return None
-    columns = schema_of(base.folder, DATA)
+    columns = schema_of(base.folder, DATA).names
     energies = {
         target: bundle.card
         for target, bundle in bundles.items()
-        if bundle.card.unit == _EV_ATOM and (target in columns.names) and _is_formation(target)
+        if bundle.card.unit == _EV_ATOM and _is_formation(target) and _column(target, columns)
     }
     if not energies:
         if must:
@@ -290,8 +290,14 @@ def _hull(request: Request, base: Artifact | None, bundles: dict[str, Bundle]) -
             f"{source_of(base)}: energies of different databases are not on one scale; name a "
             "snapshot of the model's own, or insist with --force"
         )
-    phases = KnownPhases(column=energy)
+    phases = KnownPhases(column=str(_column(energy, columns)))
     return HullPlan(base.id, phases, energy, request.self_consistent, request.stable_below)
+
+
+def _column(target: str, columns: list[str]) -> str | None:
+    """The snapshot's column of what a model predicts; formation energies have two names."""
+    names = FORMATION_ENERGIES if target in FORMATION_ENERGIES else ()
+    return next((name for name in (target, *names) if name in columns), None)
 
 
 def _is_formation(target: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,8 @@ import pytest
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition
 
+from flows.models import open_model
+from flows.screen_request import _column, _same_database
 from infra.query import RANKED
 from infra.store import Store
 
@@ -203,6 +206,19 @@ def test_hulls_of_another_database_must_be_insisted_on(filled, fails, ranked, tm
     forced = ranked(*other, "--force", "--rules", "none")
     assert not {"Li2O", "FLi"} & set(forced["formula"].to_pylist())
     assert all(math.isfinite(e) for e in forced["energy_above_hull"].to_pylist())
+
+
+def test_a_model_that_knows_its_database_fits_snapshots_of_it(filled):
+    snapshot = Store(filled).open("latest", "snapshots")
+    card = open_model("small", Store(filled))[0].card
+    elsewhere = {**card.data, "snapshot": "f" * 16, "source": "oqmd/table.parquet"}
+    assert not _same_database(replace(card, data=elsewhere), snapshot)
+    named = {**elsewhere, "database": "pymatgen-expt"}
+    assert _same_database(replace(card, data=named), snapshot)
+    columns = ["formula", "delta_e_ev_atom"]
+    assert _column("formation_energy_ev_atom", columns) == "delta_e_ev_atom"
+    assert _column("delta_e_ev_atom", ["formation_energy_ev_atom"]) == "formation_energy_ev_atom"
+    assert _column("band_gap_ev", columns) is None
 
 
 def test_an_empty_hull_is_refused(filled, fails, tmp_path):
