@@ -89,7 +89,7 @@ FORMATION_ENERGY = Column(
     "formation_energy_ev_atom", pa.float64(), "eV/atom", "formation energy per atom"
 )
 FORMATION_ENERGIES = (FORMATION_ENERGY.name, "delta_e_ev_atom")
-"""Names of columns of formation energies in eV/atom; the second is that of published OQMD tables."""
+"""Columns of formation energies in eV/atom; the second is named so in published OQMD tables."""
 FORMATION_ENERGY_UNCERTAINTY = Column(
     "formation_energy_uncertainty_ev_atom",
     pa.float64(),
