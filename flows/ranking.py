@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featurizers.elements import SYMBOLS
 from featurizers.formula import canonical_formulas
 from featurizers.fractions import element_fractions
-from flows.screen_request import Plan
+from flows.screen_plan import Plan
 from infra.artifact import DATA
 from infra.ranked import product_texts
 from infra.store import Store

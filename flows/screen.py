@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from distributed import KilledWorker, as_completed
@@ -20,10 +20,11 @@ from prefect import flow
 
 from flows.progress import Update, progress, say
 from flows.ranked import publish_ranked
-from flows.screen_request import Plan, Request, look_up
-from flows.shard import Shard, merge_shard, prepared, run_shard
+from flows.screen_plan import Plan
+from flows.screen_request import Request, look_up
+from flows.shard import Shard, merge_shard, prepared, run_on_worker, run_shard
 from flows.stage import stage
-from infra.compute import dask_client, use_threads
+from infra.compute import dask_client, one_thread, use_threads
 from infra.manifest import request_digest, utc_now
 from infra.settings import settings
 from infra.store import Staging, Store
@@ -33,17 +34,25 @@ from irnet_core.screening.candidates import Family
 from irnet_core.screening.engine import whole_systems
 from irnet_core.screening.ranking import TopK
 
-SHARD = 262_144  # candidates per shard, about
+SHARD = 262_144  # candidates of a shard at most, about
+LEAST = 32_768  # and at least, seconds of work
+SHARE = 8  # of what is left a shard takes an eighth, so that workers end at about the same time
 
 
 def shards_of(candidates: Family) -> list[Shard]:
-    """Ranges of about :data:`SHARD` candidates that hold whole chemical systems."""
+    """Ranges that hold whole chemical systems, :data:`SHARD` candidates and in the end fewer."""
     shards, start, total = [], 0, len(candidates)
     while start < total:
-        stop = whole_systems(candidates, min(start + SHARD, total))
+        size = min(max((total - start) // SHARE, LEAST), SHARD)
+        stop = whole_systems(candidates, min(start + size, total))
         shards.append(Shard(f"shard-{len(shards):06d}.parquet", start, stop))
         start = stop
     return shards
+
+
+def _alone(shards: list[Shard]) -> bool:
+    """Whether this process runs the shards itself, with all its threads: one, or on a GPU."""
+    return len(shards) == 1 or pick_device(settings().device).type != "cpu"
 
 
 def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> None:
@@ -56,8 +65,7 @@ def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> N
         return
     # one shard, or one GPU, is no work for several processes; how many shards are missing plays
     # no part, so that a run after a kill computes as the first one did
-    if len(shards) == 1 or pick_device(settings().device).type != "cpu":
-        use_threads(settings())
+    if _alone(shards):
         for shard in missing:
 
             def report(here: int, now: int, done: int = done, predicted: int = predicted) -> None:
@@ -68,10 +76,10 @@ def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> N
         return
     with (
         _cluster_errors(),
-        dask_client(settings(), most_workers=len(missing)) as client,
+        dask_client(settings(), most_workers=len(missing), native=True) as client,
     ):
         futures = {
-            client.submit(run_shard, shard, plan, staging.local_dir, pure=False): shard
+            client.submit(run_on_worker, shard, plan, staging.local_dir, pure=False): shard
             for shard in missing
         }
         for future in as_completed(list(futures), loop=client.loop):
@@ -115,27 +123,32 @@ def screen_stage(request: Request) -> str:
     if not len(candidates):
         raise ScreenError("these limits leave no candidate: allow more elements or atoms")
     parameters = plan.parameters()
-    digest = request_digest("screens", looked.inputs, parameters | {"shard": SHARD})
+    digest = request_digest(
+        "screens", looked.inputs, parameters | {"shards": [SHARD, LEAST, SHARE]}
+    )
     if found := store.find("screens", digest):
         store.name(found)
         return found.id
     started = utc_now()
     total = len(candidates)
-    prepared(plan)  # what cannot be used should fail here, not in a worker
-    say(
-        f"screen {total:,} {plan.limits.describe()}; "
-        + "; ".join(parameters["objectives"] + parameters["constraints"])
-    )
-    with store.staging("screens", digest) as staging:
-        shards = shards_of(candidates)
-        with progress("screen", total) as update:
-            _run(plan, shards, staging, update)
-        best, funnel = _merged(plan, shards, staging)
-        rows = best.table()
-        if not len(rows["rank"]):
-            staging.discard()
-            raise ScreenError(_nothing_left(funnel))
-        return publish_ranked(store, staging, looked, rows, funnel, candidates, started)
+    shards = shards_of(candidates)
+    if _alone(shards):
+        use_threads(settings())
+    with nullcontext() if _alone(shards) else one_thread():
+        prepared(plan)  # what cannot be used should fail here, not in a worker
+        say(
+            f"screen {total:,} {plan.limits.describe()}; "
+            + "; ".join(parameters["objectives"] + parameters["constraints"])
+        )
+        with store.staging("screens", digest) as staging:
+            with progress("screen", total) as update:
+                _run(plan, shards, staging, update)
+            best, funnel = _merged(plan, shards, staging)
+            rows = best.table()
+            if not len(rows["rank"]):
+                staging.discard()
+                raise ScreenError(_nothing_left(funnel))
+            return publish_ranked(store, staging, looked, rows, funnel, candidates, started)
 
 
 def _nothing_left(funnel: Counter[str]) -> str:

@@ -7,12 +7,12 @@ Dask worker needs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
-from flows.limits import Limits, limits_of
+from flows.limits import limits_of
 from flows.models import in_store, open_model
+from flows.screen_plan import HullPlan, Plan
 from flows.snapshot import open_snapshot, snapshot_of, source_of
 from infra.artifact import DATA, Artifact
 from infra.duck import schema_of
@@ -58,78 +58,6 @@ class Request:
     most_percentile: float | None = None
     top: int = 10_000
     force: bool = False
-
-
-@dataclass(frozen=True)
-class HullPlan:
-    """Which hulls candidates are held against.
-
-    Attributes
-    ----------
-    snapshot : str
-        Id of the snapshot whose rows are the known phases.
-    phases : KnownPhases
-    energy : str
-        The predicted property that is the formation energy.
-    self_consistent : bool
-        Whether the candidates' own predictions are part of the hulls.
-    stable_below : float
-        Energy above the hull in eV/atom that counts as stable.
-    """
-
-    snapshot: str
-    phases: KnownPhases
-    energy: str
-    self_consistent: bool
-    stable_below: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A screen that can be run: by the engine's words, with ids instead of names.
-
-    Attributes
-    ----------
-    store : str
-        Root of the store.
-    models : tuple of (str, str)
-        Each property that is predicted and its model: an id, or the folder of a bundle.
-    limits : Limits
-    aims : Aims
-    known : tuple of str
-        Ids of snapshots whose compositions are known.
-    """
-
-    store: str
-    models: tuple[tuple[str, str], ...]
-    limits: Limits
-    aims: Aims
-    known: tuple[str, ...]
-    keep_known: bool
-    hull: HullPlan | None
-    most_per_system: int | None
-    spread: float | None
-    most_percentile: float | None
-    top: int
-
-    @property
-    def pool(self) -> int:
-        """Candidates kept until the ranking is whole: a spread chooses among more."""
-        return self.top if self.spread is None else 10 * self.top
-
-    def parameters(self) -> dict[str, Any]:
-        """For people and for the request digest."""
-        hull = None if self.hull is None else asdict(self.hull) | {"energies": "eV/atom"}
-        return {
-            **self.limits.parameters(),
-            **self.aims.describe(),
-            "keep_known": self.keep_known,
-            "hull": hull,
-            "most_per_system": self.most_per_system,
-            "spread": self.spread,
-            "most_percentile": self.most_percentile,
-            "top": self.top,
-        }
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from featurizers.hulls import MAX_ELEMENTS
 from featurizers.self_consistent import self_consistent_facets
 from flows.limits import compositions_of
 from flows.models import open_model
-from flows.screen_request import HullPlan, Plan
+from flows.screen_plan import HullPlan, Plan
+from infra.compute import one_thread
 from infra.folder import Folder
 from infra.hulls import snapshot_facets
 from infra.settings import settings
@@ -39,6 +41,7 @@ from irnet_core.screening.stability import Stability
 
 FUNNEL = b"funnel"
 _FAR_ABOVE = 1e3  # eV/atom
+_reading = Lock()
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,12 @@ def run_shard(
     return funnel
 
 
+def run_on_worker(shard: Shard, plan: Plan, staging: str) -> Counter[str]:
+    """:func:`run_shard` as one of several tasks, each with one thread."""
+    with one_thread():
+        return run_shard(shard, plan, staging)
+
+
 @lru_cache(maxsize=1)
 def prepared(plan: Plan) -> Screen:
     """The screen of a plan, without hulls; a worker keeps it for the next shard."""
@@ -131,7 +140,10 @@ def _stability(plan: Plan, hull: HullPlan, shard: Shard, screen: Screen) -> Stab
 
     else:
         systems = systems_of(screen.candidates, shard.start, shard.stop)
-        hull_of_shard = Hull(snapshot_facets(store, snapshot, systems, hull.phases), screen.device)
+        facets = snapshot_facets(
+            store, snapshot, systems, hull.phases, lambda: _phases(plan.store, hull)
+        )
+        hull_of_shard = Hull(facets, screen.device)
 
         def hulls(
             numbers: NDArray[np.uint8], amounts: NDArray[np.uint8], energies: NDArray[np.float64]
@@ -141,8 +153,14 @@ def _stability(plan: Plan, hull: HullPlan, shard: Shard, screen: Screen) -> Stab
     return Stability(hull.energy, hulls, hull.stable_below)
 
 
-@lru_cache(maxsize=1)
 def _phases(store: str, hull: HullPlan) -> Phases:
+    """Known phases, which a worker keeps for the next shard."""
+    with _reading:  # where shards run in threads, one of them reads
+        return _read_phases(store, hull)
+
+
+@lru_cache(maxsize=1)
+def _read_phases(store: str, hull: HullPlan) -> Phases:
     return hull.phases.read(Store(store).open(hull.snapshot, "snapshots"))
 
 

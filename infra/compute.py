@@ -19,6 +19,17 @@ from irnet_core.errors import IRNetError
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
+# Dask has its workers return freed memory at once, which makes them fetch every array anew, page by
+# page: a seventh of a network's time. glibc, left alone, would come to keep about as much as this.
+_NATIVE = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 << 20,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 << 20,
+    "distributed.worker.profile.enabled": False,  # a hundred looks a second that nobody asks for
+}
+
+#: So many workers of tasks in native code are threads; Python's lock would hold up more of them.
+FEW = 4
+
 # Workers start processes of their own to isolate rows (infra.isolation), so they are no daemons.
 _WORKERS_MAY_HAVE_CHILDREN = {"distributed.worker.daemon": False}
 
@@ -34,7 +45,9 @@ CLUSTERS = {
 
 
 @contextmanager
-def dask_client(settings: Settings, most_workers: int | None = None) -> Iterator[Client]:
+def dask_client(
+    settings: Settings, most_workers: int | None = None, native: bool = False
+) -> Iterator[Client]:
     """Client of the Dask cluster in the settings, by default one on this machine.
 
     Call it from a flow's process, once per stage; a cluster that it started ends with it.
@@ -44,6 +57,10 @@ def dask_client(settings: Settings, most_workers: int | None = None) -> Iterator
     settings : Settings
     most_workers : int, optional
         No more workers than this, e.g. the number of partitions.
+    native : bool
+        The tasks spend their time in torch and numpy, which release Python's lock, and can share
+        memory. On this machine up to :data:`FEW` workers are then threads of this process, which
+        start at once and hold what they read once; tasks take :func:`one_thread`.
 
     Raises
     ------
@@ -56,9 +73,13 @@ def dask_client(settings: Settings, most_workers: int | None = None) -> Iterator
         with _running(settings.dask_address) as client:
             yield client
         return
-    with dask.config.set(_WORKERS_MAY_HAVE_CHILDREN):
-        start = _local if settings.dask_cluster == "local" else _named
-        with start(settings, most_workers) as cluster, _client(cluster) as client:
+    configuration = _WORKERS_MAY_HAVE_CHILDREN | (_NATIVE if native else {})
+    with dask.config.set(configuration):
+        if settings.dask_cluster == "local":
+            made = _local(settings, most_workers, native)
+        else:
+            made = _named(settings, most_workers)
+        with made as cluster, _client(cluster) as client:
             yield client
 
 
@@ -75,10 +96,20 @@ def _running(address: str) -> Client:
         ) from error
 
 
-def _local(settings: Settings, most_workers: int | None) -> LocalCluster:
+def _local(settings: Settings, most_workers: int | None, native: bool) -> LocalCluster:
     workers = settings.dask_workers or os.cpu_count() or 1
+    workers = max(1, min(workers, most_workers or workers))
+    if native and workers <= FEW:
+        return LocalCluster(
+            n_workers=1,
+            threads_per_worker=workers,
+            processes=False,
+            memory_limit=0,  # Dask would count this whole process
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        )
     return LocalCluster(
-        n_workers=max(1, min(workers, most_workers or workers)),
+        n_workers=workers,
         threads_per_worker=1,
         processes=True,
         memory_limit=int(settings.dask_memory_limit),
@@ -121,6 +152,19 @@ def _worker_environment(name: str, options: dict[str, Any]) -> dict[str, Any]:
         return {**options, "env": {**variables, **options.get("env", {})}}
     exports = [f"export {key}={value}" for key, value in variables.items()]
     return {**options, "job_script_prologue": [*exports, *options.get("job_script_prologue", [])]}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes on the calling thread alone, as do threads that start meanwhile."""
+    import torch  # heavy, as below
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def use_threads(settings: Settings) -> int:

@@ -8,6 +8,7 @@ that wants to publish its hulls stages the same two tables.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +94,11 @@ class KnownPhases:
 
 
 def snapshot_facets(
-    store: Store, snapshot: Artifact, systems: ArrayLike, known: KnownPhases | None = None
+    store: Store,
+    snapshot: Artifact,
+    systems: ArrayLike,
+    known: KnownPhases | None = None,
+    phases: Callable[[], Phases] | None = None,
 ) -> Facets:
     """Hulls of some chemical systems from a snapshot's phases, read if they were built before.
 
@@ -107,6 +112,9 @@ def snapshot_facets(
         Atomic numbers of 1 to 6 elements, 0 in empty slots; order and duplicates do not matter.
     known : KnownPhases, optional
         Which rows count; by default all, with their formation energies.
+    phases : callable, optional
+        Gives these phases, from somebody who keeps them; by default they are read, which takes
+        longer than to build the hulls of some thousand systems.
 
     Returns
     -------
@@ -136,7 +144,7 @@ def snapshot_facets(
     folder = store.folder.child(HULLS, short_digest(request))
     if folder.has(FACETS):  # written last
         return Facets.from_tables(folder.read_table(FACETS), folder.read_table(PHASES))
-    facets = build_facets(known.read(snapshot), number)
+    facets = build_facets(known.read(snapshot) if phases is None else phases(), number)
     _keep(folder, facets, {name: str(value) for name, value in request.items()})
     return facets
 

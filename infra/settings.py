@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     16, "queue": "normal"}``; what is not given comes from Dask's own configuration."""
 
     dask_workers: int | None = Field(default=None, ge=1)
-    """Worker processes of the cluster; none means one per processor core here, one elsewhere."""
+    """Worker processes of the cluster; none means one per processor core here, one elsewhere.
+    Screens on this machine take threads instead of up to four."""
 
     dask_memory_limit: ByteSize = Field(default=ByteSize(2 << 30), ge=256 << 20)
     """Memory that each worker process of the local cluster may hold, and each process that works on

@@ -37,8 +37,8 @@ from irnet_core.screening.ranking import GROUP, TopK
 from irnet_core.screening.rules import Rules
 from irnet_core.screening.stability import Stability
 
-CHUNK = 65_536  # candidates generated at a time
-BATCH = 16_384  # candidates that reach the network at a time, at least
+CHUNK = 16_384  # candidates generated at a time; their inputs, 17 MB, still fit into a cache
+BATCH = 8_192  # candidates that reach the network at a time, at least
 
 NUMBERS, AMOUNTS = "numbers", "amounts"
 COST = "cost_"  # + position: cost of each objective, for the Pareto fronts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,14 @@ import pytest
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition
 
+import flows.shard
 from flows.models import open_model
+from flows.screen import LEAST, SHARD, shards_of
 from flows.screen_request import _column, _same_database
+from infra.hulls import KnownPhases
 from infra.query import RANKED
 from infra.store import Store
+from irnet_core.screening.candidates import Enumeration
 
 pytestmark = pytest.mark.timeout(600)
 ENERGY = "formation_energy_ev_atom"
@@ -230,3 +235,46 @@ def test_an_empty_hull_is_refused(filled, fails, tmp_path):
 def test_more_than_there_are_is_all_of_them(ranked):
     table = ranked(*BINARIES, "--rules", "none", "--top", 10**7, "--max-atoms", 4)
     assert table.num_rows < 15
+
+
+def test_shards_cover_all_systems_and_are_small_in_the_end():
+    family = Enumeration(tuple(range(3, 84)), 3, 8)
+    shards = shards_of(family)
+    edges = [shard.start for shard in shards] + [shards[-1].stop]
+    assert edges[0] == 0
+    assert edges[-1] == len(family)
+    assert edges[1:] == [shard.stop for shard in shards]
+    assert not any(edge % family.n_stoichiometries for edge in edges)
+    sizes = np.diff(edges)
+    assert sizes[0] >= SHARD
+    assert (np.diff(sizes) <= family.n_stoichiometries).all()
+    # the last worker to end is alone for no longer than a small shard takes
+    assert sizes[-1] <= LEAST + family.n_stoichiometries
+
+
+def test_threads_and_processes_publish_the_same(filled, cli, files, monkeypatch, tmp_path):
+    monkeypatch.setattr("flows.screen.SHARD", 600)
+    limits = ("--elements", "Li,Na,Mg,Al,O,F,Cl", "--max-atoms", 8, "--rules", "none")
+    found = []
+    for few, workers in ((4, 1), (4, 2), (0, 2)):
+        home = tmp_path / f"{few}-{workers}"
+        shutil.copytree(filled, home)
+        monkeypatch.setenv("IRNET_STORE", str(home))
+        monkeypatch.setenv("IRNET_DASK_WORKERS", str(workers))
+        monkeypatch.setattr("infra.compute.FEW", few)
+        result = cli("screen", "ternaries", *SMALL, *limits, "--top", 200)
+        assert result.exit_code == 0, result.output
+        found.append(files(home / "screens"))
+    assert found[0] == found[1] == found[2]
+
+
+def test_known_phases_are_read_once_for_all_shards(filled, ranked, monkeypatch):
+    calls = []
+    read = KnownPhases.read
+    monkeypatch.setattr(KnownPhases, "read", lambda *a: calls.append(1) or read(*a))
+    monkeypatch.setattr("flows.screen.SHARD", 300)
+    shutil.rmtree(filled / "hulls")
+    flows.shard._read_phases.cache_clear()
+    ranked("ternaries", "--elements", "Li,Mg,Al,O,F", "--max-atoms", 9)
+    assert len(calls) == 1
+    assert len(list((filled / "hulls").iterdir())) > 1

@@ -3,12 +3,14 @@
 import os
 import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import dask
 import pytest
+import torch
 from distributed import LocalCluster
 
-from infra.compute import CLUSTERS, dask_client
+from infra.compute import CLUSTERS, dask_client, one_thread
 from infra.settings import Settings
 from irnet_core.errors import IRNetError
 
@@ -55,6 +57,32 @@ def test_local_workers_may_have_children():
         (worker,) = client.scheduler_info()["workers"].values()
         assert (worker["nthreads"], worker["memory_limit"]) == (1, 2**30)
         assert client.submit(_daemon()).result() is False
+
+
+def test_few_workers_of_native_tasks_are_threads_of_this_process():
+    with dask_client(Settings(dask_workers=2), native=True) as client:
+        assert sum(client.nthreads().values()) == 2
+        assert client.submit(os.getpid).result() == os.getpid()
+
+
+def test_more_of_them_are_processes_that_keep_their_memory(monkeypatch):
+    monkeypatch.setattr("infra.compute.FEW", 1)
+    with dask_client(Settings(dask_workers=2), most_workers=2, native=True) as client:
+        pids = client.run(os.getpid).values()
+        limits = client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()
+    assert len({os.getpid(), *pids}) == 3
+    assert [*limits] == [str(256 << 20)] * 2
+
+
+def test_one_thread_for_a_while():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    with one_thread():
+        assert torch.get_num_threads() == 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 1
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)
 
 
 def test_slurm(slurm):
