@@ -11,11 +11,20 @@ from infra.store import Store
 from irnet_core.bundle import MAX_MEMBERS, WEIGHT_TYPES, Bundle
 from irnet_core.device import pick_device
 from irnet_core.errors import ModelError, NotationError
-from irnet_core.notation import notation_of, parse_notation
+from irnet_core.notation import FRACTIONS, check_blocks, notation_of, parse_notation
 from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
 
-NETWORK = "irnet-17"
+
+def default_network(recipe: str) -> str:
+    """The network that is trained by a recipe where none is named.
+
+    Raises
+    ------
+    TrainingError
+        If there is no such recipe.
+    """
+    return "irnet-elements" if recipe_of(recipe).inputs[-1] == FRACTIONS else "irnet-17"
 
 
 def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> tuple[str, Recipe]:
@@ -32,11 +41,12 @@ def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> t
     NotationError, TrainingError, ModelError, StoreError
         Saying which of the choices, or the device in the settings, cannot be used.
     """
+    chosen = recipe_of(recipe)
     notation = notation_of(network)
     n_outputs = parse_notation(notation).n_outputs
     if n_outputs != 1:
         raise NotationError(f"network {network!r} has {n_outputs} outputs: end it in -1")
-    chosen = recipe_of(recipe)
+    check_blocks(notation, chosen.inputs)
     pick_device(settings().device)
     user_name(name)
     return notation, chosen if epochs is None else chosen.with_epochs(epochs)

@@ -22,8 +22,8 @@ Network = Annotated[
     str | None,
     typer.Option(
         help="irnet-elements (learned vectors of the elements beside the attributes), irnet-N, "
-        "srnet-N or plain-N with N of 10, 17, 24, 48, or a raw notation. By default irnet-17, or "
-        "what --from names has."
+        "srnet-N or plain-N with N of 10, 17, 24, 48, or a raw notation. By default what "
+        "--from names has, irnet-elements, or for --recipe paper irnet-17."
     ),
 ]
 Recipe = Annotated[str, typer.Option(help="modern, or paper for the published recipe.")]

@@ -6,7 +6,7 @@ from functools import partial
 
 from prefect import flow
 
-from flows.choices import check_choices
+from flows.choices import check_choices, default_network
 from flows.dataset import check_columns
 from flows.featurize import featurize_stage
 from flows.prepare import prepare_stage
@@ -24,7 +24,7 @@ def retrain(
     steps: str | None = None,
     split_column: str | None = None,
     formula_column: str = "formula",
-    network: str = "irnet-17",
+    network: str | None = None,
     recipe: str = "modern",
     epochs: int | None = None,
     seed: int = 0,
@@ -41,6 +41,7 @@ def retrain(
     str
         Id of the model; that of the earlier one if the source has not changed.
     """
+    network = network or default_network(recipe)
     check_choices(network, recipe, epochs, name)
     check = partial(check_columns, target=target, split_column=split_column)
     if steps is None:

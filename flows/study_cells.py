@@ -28,7 +28,7 @@ from irnet_core.device import pick_device
 from irnet_core.ensemble import fit_members
 from irnet_core.errors import DataError, IRNetError
 from irnet_core.metrics import metrics
-from irnet_core.notation import notation_of
+from irnet_core.notation import check_blocks, notation_of
 from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
 from irnet_core.scaling import Scaler
@@ -171,6 +171,7 @@ def _classical(
 def _network(
     cell: Cell, data: TrainingData, groups: np.ndarray, update: Update, folder: Folder
 ) -> tuple[np.ndarray, dict[str, Any]]:
+    check_blocks(notation_of(cell.network), [block.name for block in blocks_of(cell)])
     recipe: Recipe = recipe_of(str(cell.recipe))
     if cell.epochs is not None:
         recipe = recipe.with_epochs(cell.epochs)

@@ -11,11 +11,11 @@ from prefect import flow
 
 from featurizers.blocks import schemas
 from flows.choices import (
-    NETWORK,
     check_choices,
     check_database,
     check_members,
     check_parent,
+    default_network,
 )
 from flows.dataset import check_columns, load
 from flows.featurize import featurize_stage
@@ -238,7 +238,8 @@ def train(
     formula_column : str
         Column of the table that holds the formulas.
     network : str, optional
-        See :mod:`irnet_core.networks`; by default irnet-17, or that of ``parent``.
+        See :mod:`irnet_core.networks`; by default that of ``parent``, irnet-elements, or for a
+        recipe without element fractions irnet-17.
     recipe : str
         See :mod:`irnet_core.recipes`.
     epochs : int, optional
@@ -264,13 +265,13 @@ def train(
     str
         Id of the model.
     """
-    _, chosen = check_choices(network or NETWORK, recipe, epochs, name)
+    _, chosen = check_choices(network or default_network(recipe), recipe, epochs, name)
     check_members(members, weights)
     check_database(database)
     if parent is not None:
         _, identity, network = check_parent(parent, network, chosen)
         parent = identity if in_store(identity, Store(settings().store)) else parent
-    network = network or NETWORK
+    network = network or default_network(recipe)
     check = partial(check_columns, target=target, split_column=split_column, hold_out=hold_out)
     snapshot = snapshot_of(data, formula_column, check)
     features = featurize_stage(snapshot, "composition")

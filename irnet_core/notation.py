@@ -20,6 +20,7 @@ see :mod:`irnet_core.elements`, whose result joins the other inputs.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -39,6 +40,8 @@ PLAIN = {
     ),
 }
 FAMILIES = ("plain", "srnet", "irnet")
+#: The block of features that holds element fractions.
+FRACTIONS = "fractions"
 #: Networks by names of their own.
 NAMED = {"irnet-elements": "128Ex3-512BARx4-256BARx3-128BARx3-64BARx2-32BARx1-1"}
 
@@ -192,3 +195,28 @@ def with_spread(notation: str) -> str:
 def has_spread(notation: str) -> bool:
     """Whether a notation ends in ``S``."""
     return notation.endswith("S")
+
+
+def check_blocks(notation: str, blocks: Sequence[str]) -> None:
+    """Make sure that a network with a set of elements finds their fractions where it looks.
+
+    Parameters
+    ----------
+    notation : str
+    blocks : sequence of str
+        Names of the blocks of features, in order.
+
+    Raises
+    ------
+    NotationError
+        If the last block is another one.
+
+    Examples
+    --------
+    >>> check_blocks("128Ex3-64BAR-1", ("magpie", "fractions"))
+    """
+    if parse_notation(notation).elements is not None and list(blocks)[-1:] != [FRACTIONS]:
+        raise NotationError(
+            f"network {notation!r} needs element fractions as its last inputs, not "
+            f"{', '.join(blocks)}: choose another recipe, such as modern, or another network"
+        )

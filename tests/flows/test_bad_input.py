@@ -202,6 +202,11 @@ def test_scheduler_that_does_not_answer(cli, fails, table, monkeypatch):
         (("--network", "irnet-18"), "network 'irnet-18' is not known: irnet comes with 10, 17, 24"),
         (("--network", "nonsense"), "network 'nonsense' must end in the number of outputs"),
         (("--network", "8BAR-3"), "network '8BAR-3' has 3 outputs: end it in -1"),
+        (
+            ("--network", "irnet-elements", "--recipe", "paper"),
+            "network '128Ex3-512BARx4-256BARx3-128BARx3-64BARx2-32BARx1-1' needs element fractions",
+        ),
+        (("--database", "nist"), "'nist' is no database: choose among aflow, jarvis, mp, oqmd"),
         (("--recipe", "french"), "recipe 'french' is not known: choose one of paper, modern"),
         (("--name", "my model"), "'my model' is no name: use letters, digits, dots"),
         (("--name", "latest"), "'latest' means something else to the store: choose another name"),
@@ -319,6 +324,7 @@ def test_missing_weights(bundle, useless):
     [
         ({"network": 17}, "network must be of type str"),
         ({"network": "16384BARx9-1"}, "does not hold the networks of its card"),
+        ({"network": "16384Ex9-8BAR-1"}, "does not hold the networks of its card"),
         ({"network": "99999999BAR-1"}, "outside 1-16384 units"),
         ({"inputs": "magpie"}, "inputs must be of type list"),
         ({"data": {"snapshot": {"a": 1}}}, "data.snapshot must be of type str"),

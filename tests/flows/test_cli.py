@@ -161,4 +161,6 @@ def test_demo(cli, store, cluster, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "minimise energy_above_hull" in result.stdout
     assert "Go on with" in result.stdout
-    assert Store(store).open("models/demo").manifest.what.startswith("irnet-17 for formation_energ")
+    assert (
+        Store(store).open("models/demo").manifest.what.startswith("irnet-elements for formation_en")
+    )
