@@ -31,11 +31,17 @@ from irnet_core.training import TrainingData
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows ready for training, with the unit of the target and how they were split."""
+    """Rows ready for training, with the unit of the target and how they were split.
+
+    `validated` and `held_out` are the compositions of the rows that validate, and of those that a
+    rule holds out.
+    """
 
     data: TrainingData
     split: Split
     unit: str
+    validated: np.ndarray
+    held_out: np.ndarray
 
 
 def check_columns(
@@ -135,10 +141,15 @@ def load(
     columns = (target, *rule.columns, *(() if outer is None else outer.columns))
     table = matching(snapshot, features, row, columns)
     y = table.column(target).to_numpy().astype(np.float64)
-    split = split_without(rule, outer, split_rows(table, x, source_of(snapshot)))
+    rows = split_rows(table, x, source_of(snapshot))
+    split = split_without(rule, outer, rows)
     data = TrainingData(x[split.train], y[split.train], x[split.validation], y[split.validation])
     unit = (field.metadata or {}).get(b"unit", b"as given").decode()
-    return Dataset(data, split, unit)
+    validated = rows.compositions[split.validation]
+    held = np.array([], object)
+    if outer is not None:
+        held = rows.compositions[only_pair(outer, rows).validation]
+    return Dataset(data, split, unit, validated, held)
 
 
 def load_features(

@@ -18,8 +18,8 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
     Parameters
     ----------
     model : str
-        A folder with a bundle, a name or id in the store, or else the name of a model that comes
-        with the package.
+        A folder with a bundle, a name or id in the store, or else the name or digest of a model
+        that comes with the package.
     store : Store
 
     Returns
@@ -39,10 +39,13 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
     try:
         artifact = store.open(name, "models")
     except StoreError as error:
-        if (folder := pretrained_folder(name)) is not None:
+        ours = {name: pretrained_folder(name)} | {
+            bundle.digest(folder): folder for folder in map(pretrained_folder, pretrained_names())
+        }
+        if (folder := ours.get(name)) is not None:
             return bundle.read(folder), bundle.digest(folder)
-        ours = ", ".join(pretrained_names())
-        raise StoreError(f"{error}; the package has {ours}" if ours else str(error)) from error
+        there = ", ".join(pretrained_names())
+        raise StoreError(f"{error}; the package has {there}" if there else str(error)) from error
     files = {name: artifact.read_bytes(name) for name in (bundle.CARD, bundle.WEIGHTS)}
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != artifact.manifest.files[name].sha256:

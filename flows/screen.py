@@ -22,7 +22,7 @@ from flows.progress import Update, progress, say
 from flows.ranked import publish_ranked
 from flows.screen_plan import Plan
 from flows.screen_request import Request, look_up
-from flows.shard import Shard, merge_shard, prepared, run_on_worker, run_shard
+from flows.shard import ENDED, Shard, merge_shard, prepared, run_on_worker, run_shard
 from flows.stage import stage
 from infra.compute import dask_client, one_thread, use_threads
 from infra.manifest import request_digest, utc_now
@@ -78,15 +78,19 @@ def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> N
         _cluster_errors(),
         dask_client(settings(), most_workers=len(missing), native=True) as client,
     ):
-        futures = {
-            client.submit(run_on_worker, shard, plan, staging.local_dir, pure=False): shard
-            for shard in missing
-        }
-        for future in as_completed(list(futures), loop=client.loop):
-            predicted += future.result()["predicted"]
-            shard = futures.pop(future)
-            done += shard.stop - shard.start
-            update(done, f"{predicted:,} predicted")
+        ENDED.discard(staging.local_dir)
+        try:
+            futures = {
+                client.submit(run_on_worker, shard, plan, staging.local_dir, pure=False): shard
+                for shard in missing
+            }
+            for future in as_completed(list(futures), loop=client.loop):
+                predicted += future.result()["predicted"]
+                shard = futures.pop(future)
+                done += shard.stop - shard.start
+                update(done, f"{predicted:,} predicted")
+        finally:
+            ENDED.add(staging.local_dir)
 
 
 @contextmanager

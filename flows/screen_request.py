@@ -213,8 +213,9 @@ def _hull(request: Request, base: Artifact | None, bundles: dict[str, Bundle]) -
         return None
     energy, card = next(iter(energies.items()))
     if not request.force and not _same_database(card, base):
+        trained = card.data.get("source", "unknown data")
         raise ScreenError(
-            f"model {card.name!r} was trained on {card.data['source']}, and the hulls would be of "
+            f"model {card.name!r} was trained on {trained}, and the hulls would be of "
             f"{source_of(base)}: energies of different databases are not on one scale; name a "
             "snapshot of the model's own, or insist with --force"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featurizers.blocks import schemas
-from flows.dataset import load_features, matching, split_rows
+from flows.dataset import Dataset, load_features, matching, split_rows
 from flows.models import open_model
 from flows.snapshot import source_of
 from infra.refs import ID
@@ -55,7 +55,7 @@ def seen_by(card: Card, store: Store) -> Seen:
     """
     trained, validated = [np.array([], object)], [np.array([], object)]
     unknown = ""
-    for _ in range(_MOST_PARENTS):
+    for _ in range(1 + _MOST_PARENTS):
         try:
             train, validation = _split_of(card, store)
             trained.append(train)
@@ -72,6 +72,32 @@ def seen_by(card: Card, store: Store) -> Seen:
     else:
         unknown = f"it continues more than {_MOST_PARENTS} models"
     return Seen(np.unique(np.concatenate(trained)), np.unique(np.concatenate(validated)), unknown)
+
+
+def check_parent_has_not_seen(card: Card, dataset: Dataset, store: Store) -> dict[str, object]:
+    """What a model to continue from has met of the rows that judge the new one.
+
+    Returns
+    -------
+    dict
+        Validation rows whose compositions it was trained on, or why that is not known, for the
+        new model's card.
+
+    Raises
+    ------
+    ModelError
+        If it was trained on compositions that are to be held out.
+    """
+    seen = seen_by(card, store)
+    met = int(np.isin(dataset.held_out, seen.trained).sum())
+    if met:
+        raise ModelError(
+            f"model {card.name!r} was trained on {met} of the {len(dataset.held_out)} rows to be "
+            "held out: train it anew with the same --hold-out, or train from scratch"
+        )
+    if seen.unknown:
+        return {"not_checked": seen.unknown}
+    return {"validation_rows_it_trained_on": seen.among(dataset.validated)[0]}
 
 
 def _split_of(card: Card, store: Store) -> tuple[np.ndarray, np.ndarray]:

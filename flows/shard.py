@@ -21,13 +21,13 @@ from featurizers.self_consistent import self_consistent_facets
 from flows.limits import compositions_of
 from flows.models import open_model
 from flows.screen_plan import HullPlan, Plan
-from infra.compute import one_thread
 from infra.folder import Folder
 from infra.hulls import snapshot_facets
 from infra.settings import settings
 from infra.store import Store
 from irnet_core.bundle import Bundle
 from irnet_core.device import pick_device
+from irnet_core.errors import ScreenError
 from irnet_core.inference import Predictor
 from irnet_core.schema import CANDIDATE, RANK, SCORE
 from irnet_core.screening.candidates import Family
@@ -95,10 +95,26 @@ def run_shard(
     return funnel
 
 
+#: Staging folders of screens that have ended, whose tasks in threads of this process should too.
+ENDED: set[str] = set()
+
+
 def run_on_worker(shard: Shard, plan: Plan, staging: str) -> Counter[str]:
-    """:func:`run_shard` as one of several tasks, each with one thread."""
-    with one_thread():
-        return run_shard(shard, plan, staging)
+    """:func:`run_shard` as one of several tasks, each with one thread.
+
+    Raises
+    ------
+    ScreenError
+        If the screen has ended meanwhile, by the error of another task.
+    """
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+    def report(_: int, __: int) -> None:
+        if staging in ENDED:
+            raise ScreenError("the screen has ended")
+
+    return run_shard(shard, plan, staging, report)
 
 
 @lru_cache(maxsize=1)

@@ -115,7 +115,7 @@ def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result
     """Fit and judge one learner, on all pairs together; what cannot be done is a result too."""
     begun = time.monotonic()
     columns = np.r_[tuple(table.columns[block.name] for block in blocks_of(cell))]
-    truths, predictions, rows, first = [], [], [], {}
+    truths, predictions, rows, found_all = [], [], [], []
     for i, (train, validation) in enumerate(table.pairs):
         train = train[: cell.size]
         data = TrainingData(
@@ -136,7 +136,7 @@ def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result
         truths.append(data.validation_y)
         predictions.append(predicted)
         rows.append(len(train))
-        first = first or more
+        found_all.append(more)
     found = metrics(np.concatenate(truths), np.concatenate(predictions))
     return Result(
         status="done",
@@ -149,7 +149,9 @@ def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result
         validation_rows=found.rows,
         n_inputs=len(columns),
         seconds=time.monotonic() - begun,
-        **first,
+        # of several folds the curve and the chosen parameters are those of the first
+        **found_all[0]
+        | {"train_rows": round(float(np.mean([f["train_rows"] for f in found_all])))},
     )
 
 
@@ -187,6 +189,7 @@ def _network(
         members=cell.members,
         device=pick_device("cpu"),
         folder=folder,
+        keep=True,  # a fold that is done is not done again
         report=report,
     )
     chosen = {name: asdict(recipe)[name] for name in ("learning_rate", "batch_size")}

@@ -21,6 +21,7 @@ from flows.dataset import check_columns, load
 from flows.featurize import featurize_stage
 from flows.models import in_store
 from flows.progress import progress, say
+from flows.seen import check_parent_has_not_seen
 from flows.snapshot import snapshot_of, source_of
 from flows.stage import stage
 from infra.compute import use_threads
@@ -90,6 +91,14 @@ def train_stage(
     started = utc_now()
     dataset = load(source, table, chosen.inputs, target, split_column, seed, hold_out)
     data, split = dataset.data, dataset.split
+    if started_from is not None:
+        met = check_parent_has_not_seen(started_from.card, dataset, store)
+        if n_met := met.get("validation_rows_it_trained_on"):
+            say(
+                f"{n_met:,} of {len(data.validation_y):,} validation rows are compositions that "
+                f"{started_from.card.name!r} was trained on: errors on new ones may be larger"
+            )
+        provenance = provenance | met
     threads = use_threads(settings())
     fast = "bfloat16" if chosen.precision == "auto" and has_native_bf16(device) else "float32"
     held = split.description.get(HOLD_OUT)

@@ -24,6 +24,7 @@ from irnet_core.card import CARD, FORMAT, MAX_MEMBERS, WEIGHT_TYPES, Card, read_
 from irnet_core.domain import N_QUANTILES, Domain
 from irnet_core.errors import FeatureSchemaError, ModelError, NotationError
 from irnet_core.networks import Network
+from irnet_core.notation import check_blocks
 from irnet_core.scaling import Scaler
 from irnet_core.schema import FeatureSchema
 
@@ -157,6 +158,7 @@ def unpack(files: dict[str, bytes], where: str) -> Bundle:
     """Bundle from its files; ``where`` names them in errors."""
     card = read_card(files[CARD], where)
     try:
+        check_blocks(card.network, [str(block["name"]) for block in card.inputs])
         with torch.device("meta"):
             expected = Network(card.network, card.n_inputs)
     except NotationError as error:

@@ -181,6 +181,9 @@ def read_card(data: bytes, where: str) -> Card:
             or not 0 < block["columns"] <= 100_000
         ):
             raise ModelError(f"{where}/{CARD}: each input needs a name, a hash and its columns")
+    names = [block["name"] for block in values["inputs"]]
+    if len(set(names)) < len(names):
+        raise ModelError(f"{where}/{CARD}: inputs must name each block of features once")
     return Card(**values)
 
 

@@ -46,4 +46,6 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     With ``auto`` that is bfloat16 where the device has it natively, else float32.
     """
     enabled = precision == "auto" and has_native_bf16(device)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    # the cache of cast weights belongs to the process: networks that train in threads would clear
+    # each other's, and gradients would be summed now in one precision, now in the other
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)

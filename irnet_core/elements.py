@@ -28,7 +28,8 @@ HEADS = 4
 WAVES = 4  # sines and cosines of a fraction
 N_SHARE = 3 + 2 * WAVES
 # rows of up to so many elements are padded to that many
-WIDTHS = (3, 4, 8, N_ELEMENTS)
+WIDTHS = (3, 4, 8, 16, 32, N_ELEMENTS)
+FEW = 8  # elements: sums of products are quicker than matrix products, and small enough
 LEAST = 1e-9  # stands for a fraction of zero where its logarithm is needed
 ABSENT = 1e-5  # smaller fractions are what scaling there and back has left of zero
 
@@ -171,15 +172,21 @@ def share_features(share: Tensor) -> Tensor:
 
 
 def attend(looks: Tensor, log_share: Tensor) -> Tensor:
-    """Attention of sets (n, k, 3 width) whose elements weigh as much as their fractions.
-
-    For sets this small sums of products are quicker than matrix products.
-    """
+    """Attention of sets (n, k, 3 width) whose elements weigh as much as their fractions."""
     n, k, width = looks.shape
-    query, key, value = looks.view(n, k, 3, HEADS, width // (3 * HEADS)).unbind(2)
-    match = (query[:, :, None] * key[:, None]).sum(-1) / math.sqrt(width // (3 * HEADS))
-    weight = (match.to(log_share.dtype) + log_share[:, None, :, None]).softmax(2).to(value.dtype)
-    return (weight[..., None] * value[:, None]).sum(2).reshape(n, k, width // 3)
+    each = width // (3 * HEADS)
+    query, key, value = looks.view(n, k, 3, HEADS, each).unbind(2)
+    if k <= FEW:
+        match = (query[:, :, None] * key[:, None]).sum(-1)
+    else:
+        match = torch.einsum("nihd,njhd->nijh", query, key)
+    logits = (match / math.sqrt(each)).to(log_share.dtype) + log_share[:, None, :, None]
+    weight = logits.softmax(2).to(value.dtype)
+    if k <= FEW:
+        seen = (weight[..., None] * value[:, None]).sum(2)
+    else:
+        seen = torch.einsum("nijh,njhd->nihd", weight, value)
+    return seen.reshape(n, k, width // 3)
 
 
 def gated(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
 from functools import partial
 from threading import Event
@@ -26,12 +26,14 @@ def fit_members(
     device: torch.device,
     folder: Folder,
     starts: tuple[Start, ...] = (),
+    keep: bool = False,
     report: Callable[[int, Status], None],
 ) -> list[Fitted]:
     """Train members with seeds from `seed` on, each from its own checkpoint.
 
     On a CPU they train side by side, a share of the threads each: a second thread speeds up the
-    products of one network less than a second network uses it.
+    products of one network less than a second network uses it. As with a single network, the same
+    number of threads gives the same weights.
 
     Parameters
     ----------
@@ -42,6 +44,8 @@ def fit_members(
         Where checkpoints go. A member that has finished is not trained again.
     starts : tuple of Start
         Networks to continue from, in turn.
+    keep : bool
+        Keep the last checkpoint of a single network too.
     report : callable
         Called with a member's number and its :class:`Status`, one call at a time or not.
 
@@ -68,7 +72,7 @@ def fit_members(
             device=device,
             folder=Prefixed(folder, f"member-{member}-") if members > 1 else folder,
             start=starts[member % len(starts)] if starts else None,
-            keep=members > 1,
+            keep=members > 1 or keep,
             report=partial(heard, member),
         )
 
@@ -79,7 +83,10 @@ def fit_members(
         try:
             # each its own copy of the context, which knows where the caller's log goes
             jobs = [pool.submit(copy_context().run, one, member) for member in range(members)]
+            for job in as_completed(jobs):
+                job.result()  # the first error, not that of the first member
             return [job.result() for job in jobs]
         finally:
             stopped.set()
+            pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)

@@ -49,6 +49,7 @@ NAMED = {"irnet-elements": "128Ex3-512BARx4-256BARx3-128BARx3-64BARx2-32BARx1-1"
 # hostile card, from asking for a terabyte of weights.
 MAX_WIDTH = 16_384
 MAX_LAYERS = 1_024
+MAX_ELEMENT_WIDTH = 1_024
 
 # few digits, and no others than 0-9: int() takes more of both, or fails on them
 _STACK = re.compile(r"([0-9]{1,9})(B?)(A?)(R?)(?:x([0-9]{1,9}))?(R?)")
@@ -173,10 +174,10 @@ def parse_notation(notation: str) -> Parsed:
 
 
 def _elements(notation: str, width: int, count: int) -> Elements:
-    if not (0 < width <= MAX_WIDTH and width % HEADS == 0 and 0 < count <= MAX_LAYERS):
+    if not (0 < width <= MAX_ELEMENT_WIDTH and width % HEADS == 0 and 0 < count <= MAX_LAYERS):
         raise NotationError(
-            f"term '{width}Ex{count}' of network {notation!r} must have a width up to {MAX_WIDTH} "
-            f"that {HEADS} divides, and 1-{MAX_LAYERS} layers"
+            f"term '{width}Ex{count}' of network {notation!r} must have a width up to "
+            f"{MAX_ELEMENT_WIDTH} that {HEADS} divides, and 1-{MAX_LAYERS} layers"
         )
     return Elements(width, count)
 

@@ -7,6 +7,7 @@ checkpoint holds all that the following steps depend on.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -193,8 +194,7 @@ class _Run:
         body = [p for part in self.network.body().values() for p in part.parameters()]
         body += self.network.output.parameters()
         self.clipped = [body] if spread is None else [body, list(spread.parameters())]
-        self.average = Network(notation, n_inputs).to(device)
-        self.average.load_state_dict(self.network.state_dict())
+        self.average = copy.deepcopy(self.network)
         self.averaging = WeightAverage(self.average, recipe.averaging, self.steps, self.epochs)
         self.best = {name: value.clone() for name, value in self._averaged_state().items()}
         self.optimizer = torch.optim.AdamW(
@@ -203,7 +203,7 @@ class _Run:
         self.progress = Progress()
 
     def _on_device(self, scaler: Scaler, values: np.ndarray) -> Tensor:
-        scaled = scaler.forward(torch.from_numpy(values.astype(np.float32)))
+        scaled = scaler.forward(torch.from_numpy(values.astype(np.float32, copy=False)))
         return scaled.to(self.device)
 
     @property

@@ -324,7 +324,8 @@ def test_missing_weights(bundle, useless):
     [
         ({"network": 17}, "network must be of type str"),
         ({"network": "16384BARx9-1"}, "does not hold the networks of its card"),
-        ({"network": "16384Ex9-8BAR-1"}, "does not hold the networks of its card"),
+        ({"network": "1024Ex9-8BAR-1"}, "does not hold the networks of its card"),
+        ({"network": "16384Ex9-8BAR-1"}, "must have a width up to 1024"),
         ({"network": "99999999BAR-1"}, "outside 1-16384 units"),
         ({"inputs": "magpie"}, "inputs must be of type list"),
         ({"data": {"snapshot": {"a": 1}}}, "data.snapshot must be of type str"),

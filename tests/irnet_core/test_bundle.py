@@ -282,7 +282,10 @@ CALIBRATION = {"scores": [0.0] * 201, "floor": 0.1, "rows": 50}
         ({"inputs": [{"name": "one", "hash": "x", "columns": 10**6}]}, "each input needs"),
         ({"inputs": [{"name": "one", "hash": "x", "columns": 2.0}]}, "each input needs"),
         ({"inputs": [{"name": [], "hash": "x", "columns": 4}]}, "each input needs"),
-        ({"inputs": [{"name": "one", "hash": "x", "columns": 10**5}] * 10**4}, "does not hold"),
+        (
+            {"inputs": [{"name": "one", "hash": "x", "columns": 10**5}] * 10**4},
+            "each block of features once",
+        ),
         ({"data": {"snapshot": ["a"]}}, "data.snapshot must be of type str"),
         ({"data": {"licence": 1}}, "data.licence must be of type str"),
         ({"name": "\ud800"}, "is no JSON"),

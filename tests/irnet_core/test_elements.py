@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from irnet_core.bundle import Bundle
-from irnet_core.elements import N_ELEMENTS, WIDTHS, ElementSet
+from irnet_core.elements import N_ELEMENTS, WIDTHS, ElementSet, attend, by_size
 from irnet_core.engine import Engine
 from irnet_core.errors import NotationError
 from irnet_core.explain import attribution, target_function
@@ -63,6 +63,31 @@ def test_each_row_is_what_it_is_alone(network, scaler):
         alone = torch.cat([network(row[None]) for row in scaled])
     assert {int((row > 0).sum()) for row in x[:, N_ATTRIBUTES:]} >= {1, *WIDTHS[:3], 12, 112}
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attention_is_the_same_by_both_kinds_of_products(dtype, monkeypatch):
+    torch.manual_seed(0)
+    looks, share = torch.randn(7, 6, 3 * 16, dtype=dtype), torch.rand(7, 6, dtype=dtype)
+    found = attend(looks, share.log())
+    monkeypatch.setattr("irnet_core.elements.FEW", 3)
+    torch.testing.assert_close(attend(looks, share.log()), found)
+
+
+def test_many_elements_take_memory_in_proportion(network):
+    """What a layer of attention needs for 112 elements, not for their pairs times the width."""
+    torch.manual_seed(0)
+    sets = torch.rand(64, N_ELEMENTS)
+    sets /= sets.sum(1, keepdim=True)
+    with torch.profiler.profile(profile_memory=True) as profile, torch.no_grad():
+        network.elements.described(*by_size_of(sets))
+    largest = max(event.cpu_memory_usage for event in profile.events())
+    assert largest <= 4 * 64 * N_ELEMENTS * max(N_ELEMENTS * 4, 4 * 16)
+
+
+def by_size_of(sets):
+    ((_, element, share),) = by_size(sets)
+    return element, share
 
 
 def test_elements_are_told_apart_and_see_each_other():
@@ -152,7 +177,7 @@ def test_training_continues_from_another_target(tmp_path):
     [
         ("18Ex2-32BAR-1", 200, "18Ex2.*that 4 divides"),
         ("16Ex0-32BAR-1", 200, "1-1024 layers"),
-        ("99999Ex1-32BAR-1", 200, "a width up to 16384"),
+        ("1028Ex1-32BAR-1", 200, "a width up to 1024"),
         ("32BAR-16Ex2-1", 200, "term 2 of network"),
         ("16Ex2-1", 200, "no hidden layer"),
         ("16Ex2-32BAR-1", 111, "needs the 112 element fractions"),
