@@ -128,6 +128,15 @@ def screen(
             rich_help_panel=_HULL,
         ),
     ] = False,
+    fill_hulls: Annotated[
+        bool,
+        typer.Option(
+            "--fill-hulls",
+            help="Put predicted binaries into the hulls where they surely lie below the known "
+            "phases: a table that lacks YF3 makes every fluoride of yttrium look stable.",
+            rich_help_panel=_HULL,
+        ),
+    ] = False,
     stable_below: Annotated[
         float,
         typer.Option(
@@ -224,6 +233,7 @@ def screen(
             keep_known=keep_known,
             hull=hull,
             self_consistent=self_consistent,
+            fill_hulls=fill_hulls,
             stable_below=stable_below,
             objectives=objective,
             constraints=constraint,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from featurizers.elements import SYMBOLS
 from featurizers.formula import canonical_formulas
 from featurizers.fractions import element_fractions
+from flows.filled import MARK, binaries
 from flows.screen_plan import Plan
 from infra.artifact import DATA
 from infra.ranked import product_texts
@@ -66,8 +67,9 @@ def ranked_columns(rows: Rows, plan: Plan, store: Store, candidates: Family) -> 
     if PRODUCTS in rows and plan.hull is not None:
         snapshot = store.open(plan.hull.snapshot, "snapshots")
         known = snapshot.read_table(DATA, [COMPOSITION.name]).column(COMPOSITION.name)
+        filled = binaries(plan.limits.elements, plan.limits.max_atoms) if plan.hull.filled else None
         columns[DECOMPOSITION.name] = _decompositions(
-            rows[PRODUCTS], rows[SHARES], known, candidates
+            rows[PRODUCTS], rows[SHARES], known, filled, candidates
         )
     return columns
 
@@ -76,6 +78,7 @@ def _decompositions(
     codes: NDArray[np.int64],
     shares: NDArray[np.float32],
     known: pa.ChunkedArray,
+    filled: Family | None,
     candidates: Family,
 ) -> pa.Array:
     """Products as text, such as ``0.667 Li2O + 0.333 Fe2O3``; shares are of the atoms."""
@@ -83,19 +86,26 @@ def _decompositions(
     distinct, which = np.unique(codes[used], return_inverse=True)
     place = np.full(codes.shape, -1, np.int64)
     place[used] = which
-    return product_texts(_names(distinct, known, candidates), place, shares)
+    return product_texts(_names(distinct, known, filled, candidates), place, shares)
 
 
-def _names(codes: NDArray[np.int64], known: pa.ChunkedArray, candidates: Family) -> list[str]:
+def _names(
+    codes: NDArray[np.int64], known: pa.ChunkedArray, filled: Family | None, candidates: Family
+) -> list[str]:
     """Formulas of the codes of :mod:`irnet_core.screening.stability`."""
     names = []
     for code in codes.tolist():
         if code < 0:
             names.append(SYMBOLS[-code])
-        elif code < CANDIDATE_CODE:
+        elif code < len(known):
             names.append(known[code].as_py())
+        elif code < CANDIDATE_CODE and filled is not None:
+            names.append(_formula(filled, code - len(known)) + MARK)
         else:
-            index = code - CANDIDATE_CODE
-            numbers, amounts = candidates.take(index, index + 1)
-            names.append(canonical_formulas(numbers, amounts.astype(np.float64))[0][0])
+            names.append(_formula(candidates, code - CANDIDATE_CODE))
     return names
+
+
+def _formula(family: Family, index: int) -> str:
+    numbers, amounts = family.take(index, index + 1)
+    return str(canonical_formulas(numbers, amounts.astype(np.float64))[0][0])

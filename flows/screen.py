@@ -182,6 +182,7 @@ def screen(
     keep_known: bool = False,
     hull: bool | None = None,
     self_consistent: bool = False,
+    fill_hulls: bool = False,
     stable_below: float = 0.0,
     objectives: list[str] | None = None,
     constraints: list[str] | None = None,
@@ -229,6 +230,9 @@ def screen(
         same formation energy.
     self_consistent : bool
         Whether the candidates' own predictions are part of the hulls.
+    fill_hulls : bool
+        Whether predicted binaries are part of the hulls where known phases are missing, see
+        :mod:`flows.filled`.
     stable_below : float
         Energy above the hull, in eV/atom, at or below which a phase counts as stable.
     objectives, constraints : list of str, optional

@@ -25,6 +25,9 @@ class HullPlan:
         Whether the candidates' own predictions are part of the hulls.
     stable_below : float
         Energy above the hull in eV/atom that counts as stable.
+    filled : str
+        Digest of what says which predicted binaries fill the hulls, see :mod:`flows.filled`; empty
+        where none do.
     """
 
     snapshot: str
@@ -32,6 +35,7 @@ class HullPlan:
     energy: str
     self_consistent: bool
     stable_below: float
+    filled: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ Dask worker needs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from flows.limits import limits_of
+from flows.limits import Limits, limits_of
 from flows.models import in_store, open_model
 from flows.screen_plan import HullPlan, Plan
 from flows.snapshot import open_snapshot, snapshot_of, source_of
 from infra.artifact import DATA, Artifact
+from infra.content import short_digest
 from infra.duck import schema_of
 from infra.hulls import KnownPhases
 from infra.store import Store
@@ -48,6 +49,7 @@ class Request:
     keep_known: bool = False
     hull: bool | None = None
     self_consistent: bool = False
+    fill_hulls: bool = False
     stable_below: float = 0.0
     objectives: list[str] | None = None
     constraints: list[str] | None = None
@@ -112,6 +114,8 @@ def look_up(request: Request, store: Store) -> Looked:
         request.min_abundance,
         request.no_toxic,
     )
+    if hull is not None and request.fill_hulls:
+        hull = replace(hull, filled=_filling(limits, hull, ids[hull.energy]))
     wanted = _aims(request, list(bundles), hull)
     calibrated = {name: bool(bundle.card.calibration) for name, bundle in bundles.items()}
     if hull is not None:
@@ -189,10 +193,14 @@ def _known(request: Request, base: Artifact | None, store: Store) -> list[Artifa
 def _hull(request: Request, base: Artifact | None, bundles: dict[str, Bundle]) -> HullPlan | None:
     """Hulls, where the snapshot has the formation energies that a model predicts."""
     if request.hull is False:
-        if request.self_consistent:
-            raise ScreenError("--self-consistent wants hulls and --no-hull none: drop one")
+        for option, chosen in (
+            ("--self-consistent", request.self_consistent),
+            ("--fill-hulls", request.fill_hulls),
+        ):
+            if chosen:
+                raise ScreenError(f"{option} wants hulls and --no-hull none: drop one")
         return None
-    must = request.hull or request.self_consistent
+    must = request.hull or request.self_consistent or request.fill_hulls
     if base is None:
         if must:
             raise ScreenError("there is no snapshot to take hulls from: name one with --snapshot")
@@ -221,6 +229,19 @@ def _hull(request: Request, base: Artifact | None, bundles: dict[str, Bundle]) -
         )
     phases = KnownPhases(column=str(_column(energy, columns)))
     return HullPlan(base.id, phases, energy, request.self_consistent, request.stable_below)
+
+
+def _filling(limits: Limits, hull: HullPlan, model: str) -> str:
+    """Digest of what says which binaries are predicted to fill the hulls."""
+    if limits.family not in ("ternaries", "quaternaries"):
+        raise ScreenError(
+            f"--fill-hulls fills the hulls of ternaries and quaternaries, not of {limits.family}: "
+            "leave it out"
+        )
+    elements = list(limits.elements)
+    return short_digest(
+        {"model": model, "elements": elements, "max_atoms": limits.max_atoms, "column": hull.energy}
+    )
 
 
 def _column(target: str, columns: list[str]) -> str | None:

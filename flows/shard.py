@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from featurizers.blocks import BLOCKS, encode
 from featurizers.hulls import MAX_ELEMENTS
 from featurizers.self_consistent import self_consistent_facets
+from flows.filled import binaries, filled_phases
 from flows.limits import compositions_of
 from flows.models import open_model
 from flows.screen_plan import HullPlan, Plan
@@ -145,7 +146,7 @@ def _stability(plan: Plan, hull: HullPlan, shard: Shard, screen: Screen) -> Stab
     store = Store(plan.store)
     snapshot = store.open(hull.snapshot, "snapshots")
     if hull.self_consistent:
-        phases = _phases(plan.store, hull)
+        phases = _phases(plan)
 
         def hulls(
             numbers: NDArray[np.uint8], amounts: NDArray[np.uint8], energies: NDArray[np.float64]
@@ -157,7 +158,7 @@ def _stability(plan: Plan, hull: HullPlan, shard: Shard, screen: Screen) -> Stab
     else:
         systems = systems_of(screen.candidates, shard.start, shard.stop)
         facets = snapshot_facets(
-            store, snapshot, systems, hull.phases, lambda: _phases(plan.store, hull)
+            store, snapshot, systems, hull.phases, lambda: _phases(plan), hull.filled
         )
         hull_of_shard = Hull(facets, screen.device)
 
@@ -169,15 +170,28 @@ def _stability(plan: Plan, hull: HullPlan, shard: Shard, screen: Screen) -> Stab
     return Stability(hull.energy, hulls, hull.stable_below)
 
 
-def _phases(store: str, hull: HullPlan) -> Phases:
-    """Known phases, which a worker keeps for the next shard."""
+def _phases(plan: Plan) -> Phases:
+    """Known phases, with what fills them, which a worker keeps for the next shard."""
     with _reading:  # where shards run in threads, one of them reads
-        return _read_phases(store, hull)
+        return _read_phases(plan)
 
 
 @lru_cache(maxsize=1)
-def _read_phases(store: str, hull: HullPlan) -> Phases:
-    return hull.phases.read(Store(store).open(hull.snapshot, "snapshots"))
+def _read_phases(plan: Plan) -> Phases:
+    hull = plan.hull
+    if hull is None:
+        raise ScreenError("a screen without hulls has no phases")
+    snapshot = Store(plan.store).open(hull.snapshot, "snapshots")
+    phases = hull.phases.read(snapshot)
+    if not hull.filled:
+        return phases
+    return filled_phases(
+        phases,
+        KnownCompositions.union([compositions_of(snapshot)]),
+        snapshot.manifest.rows or 0,
+        binaries(plan.limits.elements, plan.limits.max_atoms),
+        prepared(plan).models[hull.energy],
+    )
 
 
 def systems_of(candidates: Family, start: int, stop: int) -> NDArray[np.uint8]:

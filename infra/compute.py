@@ -21,10 +21,10 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM
 
 # Dask has its workers return freed memory at once, which makes them fetch every array anew, page by
 # page: a seventh of a network's time. glibc, left alone, would come to keep about as much as this.
-_NATIVE = {
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 << 20,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 << 20,
+_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": 256 << 20, "MALLOC_MMAP_THRESHOLD_": 32 << 20}
+_NATIVE: dict[str, object] = {
     "distributed.worker.profile.enabled": False,  # a hundred looks a second that nobody asks for
+    **{f"distributed.nanny.pre-spawn-environ.{name}": size for name, size in _ALLOCATOR.items()},
 }
 
 #: So many workers of tasks in native code are threads; Python's lock would hold up more of them.
@@ -108,15 +108,30 @@ def _local(settings: Settings, most_workers: int | None, native: bool) -> LocalC
             dashboard_address=None,
             silence_logs=logging.ERROR,
         )
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=int(settings.dask_memory_limit),
-        dashboard_address="127.0.0.1:0",  # any free port, and for this machine alone
-        silence_logs=logging.ERROR,
-        env=_ONE_THREAD,
-    )
+    with _without_allocator():
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=int(settings.dask_memory_limit),
+            dashboard_address="127.0.0.1:0",  # any free port, and for this machine alone
+            silence_logs=logging.ERROR,
+            env=_ONE_THREAD,
+        )
+
+
+@contextmanager
+def _without_allocator() -> Iterator[None]:
+    """Dask leaves what it told earlier workers in the environment, which then has the last word."""
+    before = {name: os.environ[name] for name in _ALLOCATOR if name in os.environ}
+    if before.get("MALLOC_TRIM_THRESHOLD_") == "65536":  # Dask's; a user's own choice stands
+        del os.environ["MALLOC_TRIM_THRESHOLD_"]
+    try:
+        yield
+    finally:
+        for name in _ALLOCATOR:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _named(settings: Settings, most_workers: int | None) -> Any:

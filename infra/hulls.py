@@ -99,6 +99,7 @@ def snapshot_facets(
     systems: ArrayLike,
     known: KnownPhases | None = None,
     phases: Callable[[], Phases] | None = None,
+    filled: str = "",
 ) -> Facets:
     """Hulls of some chemical systems from a snapshot's phases, read if they were built before.
 
@@ -115,6 +116,8 @@ def snapshot_facets(
     phases : callable, optional
         Gives these phases, from somebody who keeps them; by default they are read, which takes
         longer than to build the hulls of some thousand systems.
+    filled : str
+        Digest of what else than the snapshot's rows is among these phases.
 
     Returns
     -------
@@ -141,6 +144,8 @@ def snapshot_facets(
         "systems": hashlib.sha256(keys.astype("<i8").tobytes()).hexdigest(),
         "version": f"{VERSION}/{SCHEMA_VERSION}",
     }
+    if filled:
+        request["filled"] = filled
     folder = store.folder.child(HULLS, short_digest(request))
     if folder.has(FACETS):  # written last
         return Facets.from_tables(folder.read_table(FACETS), folder.read_table(PHASES))

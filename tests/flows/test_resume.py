@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)  # many processes, on a busy machine
 MOST_SECONDS = 240.0
 
 TRAIN_DRIVER = """
-import flows.train
+from irnet_core import ensemble
 from irnet_core.training import fit
 
 def eager(*arguments, **options):
@@ -28,7 +28,7 @@ def eager(*arguments, **options):
     print("resumed at", fitted.resumed_at)
     return fitted
 
-flows.train.fit = eager
+ensemble.fit = eager
 from flows.cli import main
 main()
 """

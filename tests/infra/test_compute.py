@@ -67,6 +67,7 @@ def test_few_workers_of_native_tasks_are_threads_of_this_process():
 
 def test_more_of_them_are_processes_that_keep_their_memory(monkeypatch):
     monkeypatch.setattr("infra.compute.FEW", 1)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")  # as earlier workers of Dask leave it
     with dask_client(Settings(dask_workers=2), most_workers=2, native=True) as client:
         pids = client.run(os.getpid).values()
         limits = client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()
