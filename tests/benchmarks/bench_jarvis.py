@@ -7,6 +7,7 @@ modes). The pull runs in a process of its own, from the file to a Parquet file.
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -60,7 +61,8 @@ def _full(row: dict[str, Any], draw: random.Random) -> dict[str, Any]:
 
 
 PULL = """
-import resource, sys, time
+import time
+from benchmarks.meters import memory_mib
 from infra.pull.engine import pull
 from infra.pull.http import Http
 from infra.settings import settings
@@ -69,15 +71,14 @@ from infra.store import Store
 
 database = Jarvis()
 with Http("jarvis", settings()) as http:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory_mib()["peak"]
     begun = time.process_time()
     database.version(http)
     there = time.process_time()
     with Store(settings().store).staging("snapshots", "0" * 16) as staging:
         rows = pull(database, staging, http).counts["rows_pulled"]
     end = time.process_time()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(rows, there - begun, end - there, before / 1024, peak / 1024)
+print(rows, there - begun, end - there, before, memory_mib()["peak"])
 """
 
 
@@ -91,7 +92,7 @@ def pull(url: str, folder: Path) -> dict[str, float]:
         stdout=subprocess.PIPE,
         text=True,
         env={
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
             "OMP_NUM_THREADS": "1",
             "HOME": str(folder),
             "IRNET_REQUEST_GAP_S": "0",
