@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from flows.output import one_sentence, out, say
+from flows.output import one_sentence, out, say, user_file
 from irnet_core.errors import DataError
 
 
@@ -57,7 +55,8 @@ def evaluate(
         path = None if output is None else _output(output)
         found = work(model, data, target, formula_column, rows, below, seed)
         if path is not None:
-            _write(found, path)
+            with user_file(path) as file:
+                file.write(json.dumps(found, indent=2).encode() + b"\n")
     for note in found["notes"]:
         say("warning:", "yellow", note)
     show(found)
@@ -178,18 +177,3 @@ def _output(output: str) -> Path:
     if not path.parent.is_dir():
         raise DataError("its folder does not exist: make it first", source=output)
     return path
-
-
-def _write(found: dict[str, Any], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"the file cannot be written ({error.strerror or error}): choose another --output",
-            source=str(path),
-        ) from error
-    finally:
-        with suppress(OSError):  # where nothing can be written, nothing can be deleted either
-            temporary.unlink(missing_ok=True)

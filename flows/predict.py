@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pyarrow.parquet as pq
 from featurizers.blocks import BLOCKS, encode, without_data
 from featurizers.formula import parse_formulas
 from flows.models import open_model
+from flows.output import user_file
 from flows.progress import progress
 from infra.compute import use_threads
 from infra.settings import settings
@@ -123,26 +122,14 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with user_file(path) as file:
             if path.suffix == ".csv":
                 pa_csv.write_csv(table, file)
             else:
                 pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"the file cannot be written ({error.strerror or error}): choose another --output",
-            source=str(path),
-        ) from error
     except pa.ArrowException as error:  # lists and other nested columns
         raise DataError(
             f"the table does not fit into CSV ({error}): let --output end in .parquet",
             source=str(path),
         ) from error
-    finally:
-        with suppress(OSError):  # where nothing can be written, nothing can be deleted either
-            temporary.unlink(missing_ok=True)

@@ -3,22 +3,11 @@ import json
 import pytest
 import safetensors.torch
 import torch
+from standins.memory import Memory
 
 from irnet_core import checkpoint
 from irnet_core.checkpoint import CHECKPOINT, Evaluation, Progress
 from irnet_core.errors import TrainingError
-
-
-class Memory(dict):
-    def has(self, name):
-        return name in self
-
-    def read_bytes(self, name):
-        return self[name]
-
-    def write_bytes(self, name, data):
-        self[name] = data
-
 
 GROUPS = {
     "network": {"layer.weight": torch.randn(3, 2), "transposed": torch.randn(2, 3).T},

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from standins.memory import Memory
 
 from irnet_core import ensemble
 from irnet_core.elements import N_ELEMENTS
@@ -16,20 +17,6 @@ from irnet_core.training import TrainingData, fit
 
 RECIPE = RECIPES["modern"].with_epochs(2)
 NETWORKS = ["16Ex1-16BARx2-1", "16BARx3-1"]
-
-
-class Memory:
-    def __init__(self):
-        self.files = {}
-
-    def has(self, name):
-        return name in self.files
-
-    def read_bytes(self, name):
-        return self.files[name]
-
-    def write_bytes(self, name, data):
-        self.files[name] = data
 
 
 def data(n=400):
