@@ -40,6 +40,10 @@ def test_an_ensemble_that_continues_a_model(filled, cli):
         (("--from", "small", "--recipe", "paper"), "recipe 'paper' trains on magpie: choose the"),
         (("--from", "other"), "answers to 'other': there are models/latest, models/small"),
         (("--members", "65"), "an ensemble has 1 to 64 members, not 65"),
+        (
+            ("--from", "small", "--hold-out", "element:Fe"),
+            "rows to be held out: train it anew with the same --hold-out, or train from scratch",
+        ),
     ],
 )
 def test_choices_that_cannot_be_made(filled, fails, options, message):

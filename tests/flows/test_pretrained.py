@@ -56,6 +56,12 @@ def test_names_that_no_model_has(store):
         open_model("none", Store(store))
 
 
+def test_its_digest_names_it_too(store):
+    """Cards of models that continue it know it by that."""
+    digest = bundle.digest(pretrained_folder(OQMD))
+    assert open_model(digest, Store(store))[0].card.name == OQMD
+
+
 def test_a_model_of_ones_own_goes_first(filled):
     own = Store(filled)
     assert open_model(OQMD, own)[1] == bundle.digest(pretrained_folder(OQMD))

@@ -20,6 +20,7 @@ from flows.screen_request import _column, _same_database
 from infra.hulls import KnownPhases
 from infra.query import RANKED
 from infra.store import Store
+from irnet_core.errors import ScreenError
 from irnet_core.screening.candidates import Enumeration
 
 pytestmark = pytest.mark.timeout(600)
@@ -224,6 +225,28 @@ def test_a_model_that_knows_its_database_fits_snapshots_of_it(filled):
     assert _column("formation_energy_ev_atom", columns) == "delta_e_ev_atom"
     assert _column("delta_e_ev_atom", ["formation_energy_ev_atom"]) == "formation_energy_ev_atom"
     assert _column("band_gap_ev", columns) is None
+
+
+def test_shards_of_a_screen_that_has_ended_end_too(monkeypatch):
+    monkeypatch.setattr(flows.shard, "run_shard", lambda shard, plan, staging, report: report(1, 1))
+    monkeypatch.setattr(flows.shard, "ENDED", {"other"})
+    flows.shard.run_on_worker(None, None, "staging")
+    flows.shard.ENDED.add("staging")
+    with pytest.raises(ScreenError, match="the screen has ended"):
+        flows.shard.run_on_worker(None, None, "staging")
+
+
+def test_an_error_ends_the_other_shards(filled, fails, monkeypatch):
+    def broken(shard, *_):
+        raise ScreenError("the shard is broken")
+
+    ended = set()
+    monkeypatch.setattr("flows.screen.run_on_worker", broken)
+    monkeypatch.setattr("flows.screen.ENDED", ended)
+    monkeypatch.setattr("flows.screen._alone", lambda shards: False)
+    said = fails("screen", *BINARIES, *SMALL, "--rules", "none")
+    assert said.startswith("the shard is broken")
+    assert len(ended) == 1
 
 
 def test_an_empty_hull_is_refused(filled, fails, tmp_path):
