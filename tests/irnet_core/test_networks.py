@@ -2,7 +2,7 @@ from contextlib import suppress
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -185,12 +185,20 @@ def test_notation_round_trip(hidden, n_outputs, n_inputs):
     assert sum(p.numel() for p in network.parameters()) == expected
 
 
-@given(st.text(alphabet="0123456789BARx- ²٣b\n", max_size=20) | st.text(max_size=20))
+_NEAR_NOTATIONS = st.lists(
+    st.sampled_from(["1", "8", "16", "²", "٣", "E", "B", "A", "R", "S", "b", "x2", "-", " ", "\n"]),
+    max_size=10,
+).map("".join)
+
+
+@given(_NEAR_NOTATIONS | st.text(max_size=20))
+@example("1-1")
+@example("16Ex2-8BAR-1")
 def test_any_text_is_a_notation_or_an_error(text):
     with suppress(NotationError):
-        hidden, n_outputs = parse_notation(notation_of(text))
-        assert hidden
-        assert n_outputs > 0
+        parsed = parse_notation(notation_of(text))
+        assert parsed.stacks
+        assert parsed.n_outputs > 0
 
 
 @pytest.mark.parametrize(
