@@ -298,6 +298,8 @@ BEST_EPOCH = Column(
 )
 CHOSEN = Column("chosen", pa.string(), "", "hyper-parameters that were chosen, as JSON")
 SEED = Column("seed", pa.int64(), "1", "seed of split, sample and weights")
+PEER = Column("peer", pa.string(), "", "published model with the smallest error on this table")
+PEER_MAE = Column("peer_mae", pa.float64(), "unit of the target", "its mean absolute error")
 EPOCH = Column("epoch", pa.int64(), "1", "passes over the training rows so far")
 TRAIN_LOSS = Column("train_loss", pa.float64(), "unit of the target", "mean loss of the epoch")
 
@@ -305,7 +307,7 @@ REJECTED = (ROW, FORMULA, REASON)
 RESULTS = (
     *(CELL, DATA_SET, TARGET, UNIT, INPUTS, LEARNER, DEPTH, RECIPE, MEMBERS, STATUS, REASON),
     *(MAE, RMSE, R2, MAE_OF_MEDIAN, FOLDS, TRAIN_ROWS, ROWS_AT_HAND, VALIDATION_ROWS, N_INPUTS),
-    *(SECONDS, BUDGET_ROWS, BUDGET_EPOCHS, BEST_EPOCH, CHOSEN, SEED),
+    *(SECONDS, BUDGET_ROWS, BUDGET_EPOCHS, BEST_EPOCH, CHOSEN, SEED, PEER, PEER_MAE),
 )
 CURVES = (CELL, EPOCH, TRAIN_LOSS, MAE)
 FAILED = (ID, ROW, FORMULA, STAGE, REASON)

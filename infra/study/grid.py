@@ -67,6 +67,8 @@ class DataSet(_Strict):
         Largest absolute value of the target in a row that is kept.
     validation_rows : int
         Most rows that validate, drawn by the seed.
+    published : dict
+        Mean absolute errors that others reached on this table, by the name of their model.
     """
 
     name: str = Field(pattern=r"[a-z0-9-]{1,60}")
@@ -78,6 +80,7 @@ class DataSet(_Strict):
     where: dict[str, list[str]] = {}
     below: float | None = Field(default=None, gt=0)
     validation_rows: int = Field(default=1_000_000, ge=1)
+    published: dict[str, Annotated[float, Field(gt=0)]] = {}
 
     @model_validator(mode="after")
     def _one_origin(self) -> DataSet:

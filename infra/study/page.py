@@ -9,7 +9,7 @@ import pandas as pd
 from infra.study.figures import CURVES, DEPTH, SIZE
 from infra.study.statements import BANDS, comparable, paper_networks, recommendations, verdicts
 
-REPORT_VERSION = 2  # raised when the same results would be shown otherwise
+REPORT_VERSION = 3  # raised when the same results would be shown otherwise
 _CAPTIONS = {
     DEPTH: "Error against depth for plain networks, SRNet and IRNet",
     SIZE: "Error against training size: one depth of each family, and the best classical learner",
@@ -51,6 +51,7 @@ def page(title: str, results: pd.DataFrame, images: Collection[str]) -> str:
         _learner_table(done),
         "## Table 3: composition, structure, both",
         _inputs_table(done),
+        *_published(done),
         "## Budgets, and what was not run",
         *_budgets(results),
     ]
@@ -77,7 +78,7 @@ def _depth_table(done: pd.DataFrame) -> str:
     ).dropna(how="all")
     wide.columns = [f"{int(depth)} layers" for depth in wide.columns]
     flat = wide.reset_index()
-    flat["budget_epochs"] = flat.budget_epochs.map(lambda n: "own" if pd.isna(n) else int(n))
+    flat["budget_epochs"] = flat.budget_epochs.map(_own)
     return _table(flat)
 
 
@@ -115,6 +116,30 @@ def _inputs_table(done: pd.DataFrame) -> str:
     ).reset_index()
     wide["budget_rows"] = wide.budget_rows.map(lambda n: "all" if n < 0 else f"{n:,}")
     return _table(wide)
+
+
+def _published(done: pd.DataFrame) -> Iterable[str]:
+    beside = done[done.peer_mae.notna() & ~done.classical]
+    if beside.empty:
+        return
+    yield "## Beside published errors"
+    yield (
+        "The best model published on the table, judged on its `test` rows or folds; ours on the "
+        "rows that validate. `ratio` below 1 is the smaller error."
+    )
+    ordered = beside.sort_values(["data", "mae"])
+    shown = ["data", "name", "train_rows", "budget_epochs", "seconds", "mae"]
+    flat = ordered[[*shown, "peer", "peer_mae", "unit"]].copy()
+    flat["train_rows"] = flat.train_rows.astype(int)
+    flat["budget_epochs"] = flat.budget_epochs.map(_own)
+    flat["seconds"] = flat.seconds.round()
+    flat["ratio"] = (flat.mae / flat.peer_mae).round(3)
+    yield _table(flat)
+
+
+def _own(epochs: float) -> str:
+    """A budget of epochs, which may be the recipe's own."""
+    return "own" if pd.isna(epochs) else f"{int(epochs)}"
 
 
 def _budgets(results: pd.DataFrame) -> Iterable[str]:

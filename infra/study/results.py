@@ -85,7 +85,8 @@ def cell_key(cell: Cell, data: DataSet, content: str, schemas: Sequence[str]) ->
     schemas : sequence of str
         Hashes of the feature definitions.
     """
-    asked = {"cell": asdict(cell), "data": data.model_dump(), "version": VERSION}
+    table = data.model_dump(exclude={"published"})  # what others reached changes nothing here
+    asked = {"cell": asdict(cell), "data": table, "version": VERSION}
     return request_digest("studies", {"table": content}, {**asked, "schemas": list(schemas)})
 
 
@@ -116,6 +117,7 @@ def as_csv(table: pa.Table) -> bytes:
 
 def _flat(key: str, cell: Cell, data: DataSet, result: Result) -> dict[str, Any]:
     found = result.model_dump(exclude={"history"})
+    peer = min(data.published, key=data.published.__getitem__, default=None)
     asked = {
         "cell": key,
         "data": cell.data,
@@ -129,5 +131,7 @@ def _flat(key: str, cell: Cell, data: DataSet, result: Result) -> dict[str, Any]
         "budget_rows": cell.size,
         "budget_epochs": cell.epochs,
         "seed": cell.seed,
+        "peer": peer,
+        "peer_mae": None if peer is None else data.published[peer],
     }
     return asked | found

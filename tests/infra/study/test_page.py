@@ -141,3 +141,15 @@ def test_ensembles_and_other_networks_are_named_and_compared():
     shown = page("Study", results, [])
     assert "irnet-elements (2x) 0.0380" in shown
     assert "| irnet-elements |" in shown
+
+
+def test_published_errors_stand_beside_ours_where_there_are_any():
+    ours = cells(("irnet", 17, 3_000, 0.2), ("forest", None, 3_000, 0.1))
+    assert "published" not in page("T", ours, [])
+    beside = cells(
+        ("irnet", 17, 3_000, 0.2), ("forest", None, 3_000, 0.1), peer="CrabNet", peer_mae=0.25
+    )
+    text = page("T", beside, []).partition("## Beside published errors")[2]
+    table = text.partition("## Budgets")[0]
+    assert "| oqmd | irnet-17 | 3,000 | 10 | - | 0.2 | CrabNet | 0.25 | eV | 0.8 |" in table
+    assert "forest" not in table

@@ -32,6 +32,13 @@ def test_whatever_a_result_depends_on_is_in_its_key(cell, data, content, schemas
     assert cell_key(cell, data, content, schemas) != cell_key(CELL, DATA, "d", ["m"])
 
 
+def test_what_others_published_is_in_the_tables_but_in_no_key():
+    published = DATA.model_copy(update={"published": {"Roost": 0.4, "CrabNet": 0.3}})
+    assert cell_key(CELL, published, "d", ["m"]) == cell_key(CELL, DATA, "d", ["m"])
+    row = results_table([("k", CELL, published, DONE)]).to_pylist()[0]
+    assert (row["peer"], row["peer_mae"]) == ("CrabNet", 0.3)
+
+
 def test_tables():
     rows = [("k1", CELL, DATA, DONE), ("k2", CELL, DATA, Result(status="not run", reason="no"))]
     table = results_table(rows)
