@@ -134,13 +134,15 @@ def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result
         if not np.isfinite(predicted).all():
             return Result(status="failed", reason="some predictions are not finite numbers")
         truths.append(data.validation_y)
-        predictions.append(predicted)
+        predictions.append(predicted)  # (members, rows)
         rows.append(len(train))
         found_all.append(more)
-    found = metrics(np.concatenate(truths), np.concatenate(predictions))
+    truth, members = np.concatenate(truths), np.concatenate(predictions, axis=1)
+    found = metrics(truth, members.mean(axis=0))
     return Result(
         status="done",
         mae=found.mae,
+        single_mae=metrics(truth, members[0]).mae if len(members) > 1 else None,
         rmse=found.rmse,
         r2=found.r2 if np.isfinite(found.r2) else None,
         mae_of_median=found.mae_of_median,
@@ -167,7 +169,7 @@ def _classical(
         seed=cell.seed,
     )
     predicted = np.asarray(found.estimator.predict(data.validation_x), np.float64)
-    return predicted, {"train_rows": found.rows, "chosen": json.dumps(found.parameters)}
+    return predicted[None], {"train_rows": found.rows, "chosen": json.dumps(found.parameters)}
 
 
 def _network(
@@ -195,7 +197,7 @@ def _network(
     chosen = {name: asdict(recipe)[name] for name in ("learning_rate", "batch_size")}
     progress = fits[0].progress
     predicted = [_predict(fitted, data.validation_x, recipe.precision) for fitted in fits]
-    return np.mean(predicted, axis=0), {
+    return np.stack(predicted), {
         "train_rows": len(data.train_y),
         "best_epoch": progress.best_epoch,
         "chosen": json.dumps(chosen),

@@ -292,6 +292,9 @@ R2 = Column("r2", pa.float64(), "1", "coefficient of determination on the same")
 MAE_OF_MEDIAN = Column(
     "mae_of_median", pa.float64(), "unit of the target", "error of always predicting the median"
 )
+SINGLE_MAE = Column(
+    "single_mae", pa.float64(), "unit of the target", "of an ensemble's first member alone"
+)
 SECONDS = Column("seconds", pa.float64(), "s", "wall time of tuning, fitting and predicting")
 BEST_EPOCH = Column(
     "best_epoch", pa.int64(), "1", "epoch whose weights did best on validation rows"
@@ -306,7 +309,8 @@ TRAIN_LOSS = Column("train_loss", pa.float64(), "unit of the target", "mean loss
 REJECTED = (ROW, FORMULA, REASON)
 RESULTS = (
     *(CELL, DATA_SET, TARGET, UNIT, INPUTS, LEARNER, DEPTH, RECIPE, MEMBERS, STATUS, REASON),
-    *(MAE, RMSE, R2, MAE_OF_MEDIAN, FOLDS, TRAIN_ROWS, ROWS_AT_HAND, VALIDATION_ROWS, N_INPUTS),
+    *(MAE, SINGLE_MAE, RMSE, R2, MAE_OF_MEDIAN, FOLDS, TRAIN_ROWS, ROWS_AT_HAND),
+    *(VALIDATION_ROWS, N_INPUTS),
     *(SECONDS, BUDGET_ROWS, BUDGET_EPOCHS, BEST_EPOCH, CHOSEN, SEED, PEER, PEER_MAE),
 )
 CURVES = (CELL, EPOCH, TRAIN_LOSS, MAE)

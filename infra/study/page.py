@@ -128,7 +128,7 @@ def _published(done: pd.DataFrame) -> Iterable[str]:
         "rows that validate. `ratio` below 1 is the smaller error."
     )
     ordered = beside.sort_values(["data", "mae"])
-    shown = ["data", "name", "train_rows", "budget_epochs", "seconds", "mae"]
+    shown = ["data", "name", "train_rows", "budget_epochs", "seconds", "single_mae", "mae"]
     flat = ordered[[*shown, "peer", "peer_mae", "unit"]].copy()
     flat["train_rows"] = flat.train_rows.astype(int)
     flat["budget_epochs"] = flat.budget_epochs.map(_own)

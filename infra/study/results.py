@@ -17,7 +17,7 @@ from infra.store import Store
 from infra.study.grid import Cell, DataSet
 from irnet_core.schema import CURVES, RESULTS, arrow_schema, unit_of
 
-VERSION = 2  # raised when the same cell would come out otherwise
+VERSION = 3  # raised when the same cell would come out otherwise
 Status = Literal["done", "not run", "failed"]
 
 
@@ -29,6 +29,8 @@ class Result(BaseModel):
     status: Status
     reason: str = ""
     mae: float | None = None
+    single_mae: float | None = None
+    """Of an ensemble's first member alone."""
     rmse: float | None = None
     r2: float | None = None
     mae_of_median: float | None = None

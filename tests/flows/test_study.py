@@ -114,6 +114,9 @@ def test_folds_are_judged_together_and_ensembles_beside_single_networks(store, c
     assert results.validation_rows.tolist() == [72] * 3
     assert results.rows_at_hand.tolist() == [48] * 3
     assert results.mae.nunique() == 3
+    # an ensemble's first member is the single network, but for how threads sum
+    assert results.single_mae.isna().tolist() == [True, False, True]
+    assert results.single_mae[1] == pytest.approx(results.mae[0], rel=0.01)
 
 
 @pytest.mark.slow

@@ -151,5 +151,5 @@ def test_published_errors_stand_beside_ours_where_there_are_any():
     )
     text = page("T", beside, []).partition("## Beside published errors")[2]
     table = text.partition("## Budgets")[0]
-    assert "| oqmd | irnet-17 | 3,000 | 10 | - | 0.2 | CrabNet | 0.25 | eV | 0.8 |" in table
+    assert "| oqmd | irnet-17 | 3,000 | 10 | - | - | 0.2 | CrabNet | 0.25 | eV | 0.8 |" in table
     assert "forest" not in table
