@@ -20,6 +20,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from irnet_core.dropout import Dropout
 from irnet_core.scaling import Scaler
 
 #: Columns of the block of fractions, the last ones of a network's inputs: atomic numbers 1 to 112.
@@ -45,11 +46,12 @@ class Attention(nn.Module):
         self.norm_own = nn.LayerNorm(width)
         self.widens = nn.Linear(width, 4 * width)
         self.narrows = nn.Linear(2 * width, width)
+        self.dropout = Dropout()
 
     def forward(self, h: Tensor, log_share: Tensor) -> Tensor:
         """Map vectors (n, k, width), given logarithms of fractions (n, k)."""
-        h = h + self.mixes(attend(self.looks(self.norm(h)), log_share))
-        y: Tensor = h + self.narrows(gated(self.widens(self.norm_own(h))))
+        h = h + self.dropout(self.mixes(attend(self.looks(self.norm(h)), log_share)))
+        y: Tensor = h + self.dropout(self.narrows(gated(self.widens(self.norm_own(h)))))
         return y
 
 

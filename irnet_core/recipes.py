@@ -46,6 +46,8 @@ class Recipe:
         Largest norm of the gradient; 0 is no limit.
     precision : {"auto", "fp32"}
         ``auto`` multiplies matrices in bfloat16 where the hardware does that natively.
+    dropout : float
+        Share of the values dropped after each layer of a set of elements, in training alone.
     spread : bool
         Add an output for the spread of each prediction, see :mod:`irnet_core.training`.
     transfer_rate : float
@@ -70,6 +72,7 @@ class Recipe:
     averaging: float
     gradient_clip: float
     precision: Literal["auto", "fp32"]
+    dropout: float = 0.0
     spread: bool = False
     transfer_rate: float = 0.3
 
@@ -132,11 +135,11 @@ RECIPES = {
         inputs=("magpie", "fractions"),
         scale_inputs=True,
         scale_target=True,
-        learning_rate=8e-4,
+        learning_rate=1.2e-3,
         weight_decay=0.1,
         schedule="one-cycle",
         warmup=0.1,
-        batch_size=1024,
+        batch_size=512,
         min_steps=8,
         row_visits=10_500_000,
         min_epochs=20,
@@ -146,6 +149,7 @@ RECIPES = {
         averaging=0.02,
         gradient_clip=1.0,
         precision="auto",
+        dropout=0.1,
         spread=True,
     ),
 }

@@ -23,6 +23,7 @@ from irnet_core.averaging import WeightAverage
 from irnet_core.batches import forward
 from irnet_core.checkpoint import Evaluation, Folder, Progress
 from irnet_core.device import autocast
+from irnet_core.dropout import Dropout
 from irnet_core.errors import TrainingError
 from irnet_core.networks import Network, decayed, take_over
 from irnet_core.notation import notation_of, parse_notation, with_spread
@@ -195,6 +196,10 @@ class _Run:
         body += self.network.output.parameters()
         self.clipped = [body] if spread is None else [body, list(spread.parameters())]
         self.average = copy.deepcopy(self.network)
+        self.chance = torch.Generator(device)
+        for part in self.network.modules():
+            if isinstance(part, Dropout):
+                part.begin(recipe.dropout, self.chance)
         self.averaging = WeightAverage(self.average, recipe.averaging, self.steps, self.epochs)
         self.best = {name: value.clone() for name, value in self._averaged_state().items()}
         self.optimizer = torch.optim.AdamW(
@@ -217,6 +222,7 @@ class _Run:
         """Run one epoch, yielding the running mean loss and the rows done after each step."""
         generator = torch.Generator().manual_seed(_mix(self.seed, self.progress.epoch))
         order = torch.randperm(len(self.train_x), generator=generator).to(self.device)
+        self.chance.manual_seed(_mix(self.seed, self.progress.epoch, 1))
         self.network.train()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for i in range(self.steps):
@@ -331,7 +337,7 @@ class _Run:
         return Fitted(network, self.inputs, self.target, self.progress, self.epochs, resumed_at)
 
 
-def _mix(seed: int, epoch: int) -> int:
-    """A seed for one epoch, far from those of neighbouring seeds and epochs."""
-    words = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint64)
+def _mix(*numbers: int) -> int:
+    """A seed far from those of neighbouring numbers."""
+    words = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
     return int(words[0] >> np.uint64(1))
