@@ -41,6 +41,10 @@ def evaluate(
         int, typer.Option(min=0, max=2**63 - 1, help="Seed of the rule, as in training.")
     ] = 0,
     output: Annotated[str | None, typer.Option(help="File of all figures, .json.")] = None,
+    figure: Annotated[
+        str | None,
+        typer.Option(help="Picture, .png: error along the domain, and what intervals cover."),
+    ] = None,
 ) -> None:
     """Judge models on rows with known values, side by side with what they cost.
 
@@ -52,16 +56,24 @@ def evaluate(
     from flows.evaluate import evaluate as work
 
     with one_sentence():
-        path = None if output is None else _output(output)
+        path = None if output is None else _output(output, ".json")
+        picture = None if figure is None else _output(figure, ".png")
         found = work(model, data, target, formula_column, rows, below, seed)
         if path is not None:
             with user_file(path) as file:
                 file.write(json.dumps(found, indent=2).encode() + b"\n")
+        if picture is not None:
+            from flows.evaluate_figure import figure as draw
+
+            with user_file(picture) as file:
+                file.write(draw(found))
     for note in found["notes"]:
         say("warning:", "yellow", note)
     show(found)
     if path is not None:
         out.print(f"all figures -> {path}", soft_wrap=True)
+    if picture is not None:
+        out.print(f"picture -> {picture}", soft_wrap=True)
 
 
 def show(found: dict[str, Any]) -> None:
@@ -170,10 +182,10 @@ def _costs(models: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _output(output: str) -> Path:
+def _output(output: str, suffix: str) -> Path:
     path = Path(output)
-    if path.suffix != ".json":
-        raise DataError("name a file that ends in .json", source=output)
+    if path.suffix != suffix:
+        raise DataError(f"name a file that ends in {suffix}", source=output)
     if not path.parent.is_dir():
         raise DataError("its folder does not exist: make it first", source=output)
     return path

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from infra.drawing import finish, panels, png
 from infra.study.statements import comparable, paper_networks
 from irnet_core.notation import FAMILIES, NAMED
 
@@ -33,17 +32,16 @@ def figures(results: pd.DataFrame, curves: pd.DataFrame) -> dict[str, bytes]:
     """
     done = comparable(results)
     drawn = {DEPTH: _depth(done), SIZE: _size(done), CURVES: _curves(done, curves)}
-    return {name: _png(figure) for name, figure in drawn.items() if figure is not None}
+    return {name: png(figure) for name, figure in drawn.items() if figure is not None}
 
 
 def _depth(done: pd.DataFrame) -> Figure | None:
-    panels = [
-        (key, cells) for key, cells in _panels(paper_networks(done)) if cells.depth.nunique() > 1
-    ]
-    if not panels:
+    several = (found for found in _panels(paper_networks(done)) if found[1].depth.nunique() > 1)
+    shown = list(several)[:_MOST_PANELS]
+    if not shown:
         return None
-    figure, axes = _grid(len(panels))
-    for axis, (key, cells) in zip(axes, panels[:_MOST_PANELS], strict=False):
+    figure, axes = panels(len(shown))
+    for axis, (key, cells) in zip(axes, shown, strict=False):
         for family in FAMILIES:
             line = cells[cells.learner == family].sort_values("depth")
             if len(line):
@@ -60,15 +58,15 @@ def _depth(done: pd.DataFrame) -> Figure | None:
 
 
 def _size(done: pd.DataFrame) -> Figure | None:
-    panels = [
+    shown = [
         (f"{data}, {inputs}", cells)
         for (data, inputs), cells in done.groupby(["data", "inputs"])
         if cells.budget_rows.nunique() > 1
-    ]
-    if not panels:
+    ][:_MOST_PANELS]
+    if not shown:
         return None
-    figure, axes = _grid(len(panels))
-    for axis, (key, cells) in zip(axes, panels[:_MOST_PANELS], strict=False):
+    figure, axes = panels(len(shown))
+    for axis, (key, cells) in zip(axes, shown, strict=False):
         single = cells[cells.members == 1]
         for family in FAMILIES:
             _best(axis, _one_depth(single[single.learner == family]), family, _COLOURS[family])
@@ -90,13 +88,11 @@ def _size(done: pd.DataFrame) -> Figure | None:
 def _curves(done: pd.DataFrame, curves: pd.DataFrame) -> Figure | None:
     nets = paper_networks(done)
     nets = nets[nets.cell.isin(curves.cell)]
-    panels = list(_panels(nets))
-    panels.sort(key=lambda panel: (-len(panel[1]), panel[0]))
-    if not panels:
+    shown = sorted(_panels(nets), key=lambda found: (-len(found[1]), found[0]))[:_MOST_CURVES]
+    if not shown:
         return None
-    panels = panels[:_MOST_CURVES]
-    figure, axes = _grid(len(panels))
-    for axis, (key, cells) in zip(axes, panels, strict=True):
+    figure, axes = panels(len(shown))
+    for axis, (key, cells) in zip(axes, shown, strict=False):
         depths = sorted(cells.depth.unique())
         for _, cell in cells.sort_values(["learner", "depth"]).iterrows():
             line = curves[curves.cell == cell.cell]
@@ -144,28 +140,5 @@ def _best(axis: Axes, cells: pd.DataFrame, label: str, colour: str) -> None:
         axis.plot(best.rows_at_hand, best.mae, marker="o", color=colour, label=label)
 
 
-def _grid(panels: int) -> tuple[Figure, list[Axes]]:
-    panels = min(panels, _MOST_PANELS)
-    columns = min(panels, 3)
-    rows = -(-panels // columns)
-    figure = Figure(figsize=(3.6 * columns, 3.1 * rows), dpi=90, layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
-    for unused in axes[panels:]:
-        unused.set_axis_off()
-    return figure, axes
-
-
 def _finish(axis: Axes, title: str, x: str, unit: str) -> None:
-    axis.set_title(title, fontsize=8)
-    axis.set_xlabel(x, fontsize=8)
-    axis.set_ylabel(f"validation MAE, {unit}", fontsize=8)
-    axis.tick_params(labelsize=7)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    finish(axis, title, x, f"validation MAE, {unit}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.csv as pa_csv
 import pytest
+from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from flows.models import open_model
@@ -90,7 +91,11 @@ def test_held_out_rows_change_nothing_in_a_model(folder, store):
 def test_figures_are_those_of_predict(folder, cli, tmp_path):
     data = folder / "a.csv"
     options = ("--model", "gaps", "--data", data, "--rows", "element:Li", "--below", "8")
-    found, warnings, said = judged(cli, tmp_path, *options)
+    picture = tmp_path / "found.png"
+    found, warnings, said = judged(cli, tmp_path, *options, "--figure", picture)
+    assert f"picture -> {picture}" in said
+    height, width, _ = imread(picture).shape
+    assert width > height > 200
     assert warnings == []
     cli("predict", "--model", "gaps", "--input", data, "--output", tmp_path / "p.csv")
     rows = pa_csv.read_csv(tmp_path / "p.csv").to_pandas()[HELD]
@@ -162,6 +167,7 @@ def test_what_a_card_says_is_not_relied_upon(folder, store):
         (("--model", "gaps", "--below", "-1"), "--below is -1: give a positive number"),
         (("--model", "gaps", "--below", "0.1"), "no value is within --below 0.1"),
         (("--model", "gaps", "--output", "a.csv"), "a.csv: name a file that ends in .json"),
+        (("--model", "gaps", "--figure", "a.pdf"), "a.pdf: name a file that ends in .png"),
         (("--model", "gaps", "--formula-column", "note"), "rename it"),
         (("--model", "gaps", "--data", "none.csv"), "there is no file none.csv: check the path"),
     ],
