@@ -1,0 +1,278 @@
+"""The state of a training run: an epoch at a time, and what a checkpoint holds of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from irnet_core import checkpoint
+from irnet_core.averaging import WeightAverage
+from irnet_core.batches import forward
+from irnet_core.checkpoint import Evaluation, Folder, Progress
+from irnet_core.device import autocast
+from irnet_core.dropout import Dropout
+from irnet_core.errors import TrainingError
+from irnet_core.networks import Network, decayed, take_over
+from irnet_core.notation import notation_of, parse_notation, with_spread
+from irnet_core.objective import losses
+from irnet_core.recipes import Recipe
+from irnet_core.scaling import Scaler
+
+_DRAWING = Lock()  # networks that train in threads share torch's generator
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training and validation rows.
+
+    Attributes
+    ----------
+    train_x, validation_x : numpy.ndarray, float32, (n, n_inputs)
+    train_y, validation_y : numpy.ndarray, float64, (n,)
+    """
+
+    train_x: np.ndarray
+    train_y: np.ndarray
+    validation_x: np.ndarray
+    validation_y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained network to continue from: its body and input scaler are taken over."""
+
+    network: Network
+    inputs: Scaler
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a progress bar needs to know, handed out every second or so."""
+
+    epoch: int
+    epochs: int
+    rows_done: int
+    rows_total: int
+    train_loss: float
+    best_mae: float
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network with what is needed to use and to judge it."""
+
+    network: Network
+    inputs: Scaler
+    target: Scaler
+    progress: Progress
+    epochs: int
+    resumed_at: int
+
+
+class Run:
+    """State of one training run; everything here is either fixed or in the checkpoint."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        notation: str,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        start: Start | None,
+    ) -> None:
+        n, n_inputs = data.train_x.shape
+        if n < 2 or len(data.validation_x) < 1:
+            raise TrainingError(
+                f"training needs at least 2 training rows and 1 validation row, not {n} and "
+                f"{len(data.validation_x)}: choose another split"
+            )
+        self.recipe, self.seed, self.device = recipe, seed, device
+        self.epochs = recipe.epochs(n)
+        self.batch = recipe.batch(n)
+        self.steps = n // self.batch  # the rest of each shuffle waits for the next epoch
+        self.rows_per_epoch = self.steps * self.batch
+        self.evaluate_every = max(1, round(self.epochs / recipe.evaluations))
+
+        if start is not None:
+            self.inputs = start.inputs
+        elif recipe.scale_inputs:
+            self.inputs = Scaler.standard(data.train_x)
+        else:
+            self.inputs = Scaler.identity(n_inputs)
+        self.target = Scaler.robust(data.train_y) if recipe.scale_target else Scaler.identity(1)
+        self.train_x = self._on_device(self.inputs, data.train_x)  # (n, n_inputs)
+        self.train_y = self._on_device(self.target, data.train_y[:, None])  # (n, 1)
+        self.validation_x = self._on_device(self.inputs, data.validation_x)
+        self.validation_y = torch.from_numpy(data.validation_y).to(device)
+
+        n_outputs = parse_notation(notation_of(notation)).n_outputs
+        if n_outputs != 1:
+            raise TrainingError(f"network {notation!r} has {n_outputs} outputs: one target needs 1")
+        notation = with_spread(notation_of(notation)) if recipe.spread else notation
+        with _DRAWING:
+            torch.manual_seed(seed)
+            self.network = Network(notation, n_inputs).to(device)
+        if self.network.elements is not None:
+            self.network.elements.know(self.inputs)
+        if start is not None:
+            take_over(self.network, start.network)
+        spread = self.network.spread
+        body = [p for part in self.network.body().values() for p in part.parameters()]
+        body += self.network.output.parameters()
+        self.clipped = [body] if spread is None else [body, list(spread.parameters())]
+        self.average = copy.deepcopy(self.network)
+        self.chance = torch.Generator(device)
+        for part in self.network.modules():
+            if isinstance(part, Dropout):
+                part.begin(recipe.dropout, self.chance)
+        self.averaging = WeightAverage(self.average, recipe.averaging, self.steps, self.epochs)
+        self.best = {name: value.clone() for name, value in self._averaged_state().items()}
+        self.optimizer = torch.optim.AdamW(
+            decayed(self.network, recipe.weight_decay), recipe.learning_rate, fused=True
+        )
+        self.progress = Progress()
+
+    def _on_device(self, scaler: Scaler, values: np.ndarray) -> Tensor:
+        scaled = scaler.forward(torch.from_numpy(values.astype(np.float32, copy=False)))
+        return scaled.to(self.device)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or nothing has become better for too long."""
+        waited = sum(e.epoch > self.progress.best_epoch for e in self.progress.history)
+        return self.progress.epoch >= self.epochs or waited >= self.recipe.patience
+
+    # one epoch ---------------------------------------------------------------------------
+
+    def epoch(self) -> Iterator[tuple[float, int]]:
+        """Run one epoch, yielding the running mean loss and the rows done after each step."""
+        generator = torch.Generator().manual_seed(_mix(self.seed, self.progress.epoch))
+        order = torch.randperm(len(self.train_x), generator=generator).to(self.device)
+        self.chance.manual_seed(_mix(self.seed, self.progress.epoch, 1))
+        self.network.train()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for i in range(self.steps):
+            rows = order[i * self.batch : (i + 1) * self.batch]
+            total += self._step(self.train_x[rows], self.train_y[rows])
+            # asking a GPU for the loss would make it wait in each step
+            running = float(total) / (i + 1) if self.device.type == "cpu" else math.nan
+            yield running, (i + 1) * self.batch
+        loss = float(total) / self.steps * float(self.target.scale)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} after epoch {self.progress.epoch + 1}: lower the learning "
+                "rate, or scale inputs and target; the last good checkpoint is kept"
+            )
+        self.progress.epoch += 1
+        if self.progress.epoch % self.evaluate_every == 0 or self.progress.epoch == self.epochs:
+            self._evaluate(loss)
+
+    def _step(self, x: Tensor, y: Tensor) -> Tensor:
+        learning_rate = self.recipe.rate((self.progress.step + 0.5) / (self.epochs * self.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        with autocast(self.device, self.recipe.precision):
+            loss, spread_loss = losses(self.network, x, y)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss if spread_loss is None else loss + spread_loss).backward()
+        if self.recipe.gradient_clip:
+            for part in self.clipped:
+                nn.utils.clip_grad_norm_(part, self.recipe.gradient_clip)
+        self.optimizer.step()
+        self.progress.step += 1
+        if self.recipe.averaging:
+            self.averaging.update(self.network.state_dict(), self.progress.step)
+        return loss.detach()
+
+    # validation --------------------------------------------------------------------------
+
+    def _averaged_state(self) -> dict[str, Tensor]:
+        return (self.average if self.recipe.averaging else self.network).state_dict()
+
+    def _evaluate(self, train_loss: float) -> None:
+        network = self.average if self.recipe.averaging else self.network
+        scaled = forward(network, self.validation_x, self.recipe.precision)
+        error = (self.target.inverse(scaled[:, 0]).double() - self.validation_y).abs().mean()
+        mae = float(error)
+        if mae < self.progress.best_mae:
+            self.progress.best_mae, self.progress.best_epoch = mae, self.progress.epoch
+            state = self._averaged_state()
+            self.best = {name: value.clone() for name, value in state.items()}
+        self.progress.history.append(Evaluation(self.progress.epoch, train_loss, mae))
+
+    def status(self, loss: float, rows: int) -> Status:
+        """Where the run stands, ``rows`` into the current epoch."""
+        done = self.progress.epoch * self.rows_per_epoch + rows
+        total = self.epochs * self.rows_per_epoch
+        return Status(
+            epoch=min(self.progress.epoch + 1, self.epochs),
+            epochs=self.epochs,
+            rows_done=min(done, total),
+            rows_total=total,
+            train_loss=loss,
+            best_mae=self.progress.best_mae,
+            best_epoch=self.progress.best_epoch,
+        )
+
+    # checkpoints -------------------------------------------------------------------------
+
+    def save(self, folder: Folder) -> None:
+        """Write all that the next step depends on."""
+        groups = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best,
+        }
+        for i, state in self.optimizer.state_dict()["state"].items():
+            groups[f"optimizer {i}"] = {k: torch.as_tensor(v) for k, v in state.items()}
+        checkpoint.save(folder, groups, self.progress)
+
+    def restore(self, folder: Folder) -> int:
+        """Continue the checkpoint in a folder, if any; return the epoch it was written after."""
+        found = checkpoint.load(folder)
+        if found is None:
+            return 0
+        groups, self.progress = found
+        try:
+            self.network.load_state_dict(groups["network"])
+            self.average.load_state_dict(groups["average"])
+        except (KeyError, RuntimeError) as error:
+            raise TrainingError(
+                f"{checkpoint.CHECKPOINT} belongs to another network: delete the run's staging "
+                "folder and start anew"
+            ) from error
+        self.best = {name: value.to(self.device) for name, value in groups["best"].items()}
+        whole = self.optimizer.state_dict()
+        whole["state"] = {
+            int(name.removeprefix("optimizer ")): state
+            for name, state in groups.items()
+            if name.startswith("optimizer ")
+        }
+        self.optimizer.load_state_dict(whole)
+        return self.progress.epoch
+
+    def fitted(self, resumed_at: int) -> Fitted:
+        """The network with its best weights, in evaluation mode, on the CPU."""
+        if not self.progress.best_epoch:
+            raise TrainingError(
+                "no validation error was a finite number: look for such values in the validation "
+                "rows, or lower the learning rate"
+            )
+        self.average.load_state_dict(self.best)
+        network = self.average.cpu().eval()
+        return Fitted(network, self.inputs, self.target, self.progress, self.epochs, resumed_at)
+
+
+def _mix(*numbers: int) -> int:
+    """A seed far from those of neighbouring numbers."""
+    words = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
+    return int(words[0] >> np.uint64(1))
