@@ -13,7 +13,7 @@ import torch
 from irnet_core.checkpoint import Folder, Prefixed
 from irnet_core.errors import TrainingError
 from irnet_core.recipes import Recipe
-from irnet_core.training import Fitted, Start, Status, TrainingData, fit
+from irnet_core.training import Fitted, ScaledData, Start, Status, TrainingData, fit
 
 
 def fit_members(
@@ -43,7 +43,7 @@ def fit_members(
     folder : Folder
         Where checkpoints go. A member that has finished is not trained again.
     starts : tuple of Start
-        Networks to continue from, in turn.
+        Networks of one model to continue from, in turn: they have one input scaler.
     keep : bool
         Keep the last checkpoint of a single network too.
     report : callable
@@ -57,6 +57,7 @@ def fit_members(
     threads = torch.get_num_threads()
     at_once = min(members, threads) if device.type == "cpu" else 1
     stopped = Event()
+    scaled = ScaledData(data, recipe, device, starts[0].inputs if starts else None)
 
     def heard(member: int, status: Status) -> None:
         if stopped.is_set():
@@ -65,11 +66,10 @@ def fit_members(
 
     def one(member: int) -> Fitted:
         return fit(
-            data,
+            scaled,
             notation,
             recipe,
             seed=seed + member,
-            device=device,
             folder=Prefixed(folder, f"member-{member}-") if members > 1 else folder,
             start=starts[member % len(starts)] if starts else None,
             keep=members > 1 or keep,

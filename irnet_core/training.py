@@ -14,15 +14,16 @@ import torch
 
 from irnet_core.checkpoint import Folder
 from irnet_core.recipes import Recipe
-from irnet_core.training_run import Fitted, Run, Start, Status, TrainingData
+from irnet_core.training_data import ScaledData, TrainingData
+from irnet_core.training_run import Fitted, Run, Start, Status
 
-__all__ = ["Fitted", "Start", "Status", "TrainingData", "fit"]
+__all__ = ["Fitted", "ScaledData", "Start", "Status", "TrainingData", "fit"]
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 def fit(
-    data: TrainingData,
+    data: TrainingData | ScaledData,
     notation: str,
     recipe: Recipe,
     *,
@@ -38,13 +39,15 @@ def fit(
 
     Parameters
     ----------
-    data : TrainingData
+    data : TrainingData or ScaledData
+        Scaled data must be those of this recipe and, if there is one, of this start.
     notation : str
         Network by name or notation, see :mod:`irnet_core.networks`.
     recipe : Recipe
     seed : int
         Seed of the initial weights and of the order of rows.
     device : torch.device, optional
+        By default the CPU; scaled data lie on theirs.
     folder : Folder, optional
         Where checkpoints go; a checkpoint found there is continued.
     start : Start, optional
@@ -61,7 +64,10 @@ def fit(
     TrainingError
         If there are too few rows, or the loss or every validation error is not finite.
     """
-    run = Run(data, notation, recipe, seed, device or torch.device("cpu"), start)
+    if isinstance(data, TrainingData):
+        inputs = None if start is None else start.inputs
+        data = ScaledData(data, recipe, device or torch.device("cpu"), inputs)
+    run = Run(data, notation, recipe, seed, start)
     resumed_at = run.restore(folder) if folder is not None else 0
     unsaved = not run.finished
     saved = reported = time.monotonic()

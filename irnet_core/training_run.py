@@ -24,24 +24,9 @@ from irnet_core.notation import notation_of, parse_notation, with_spread
 from irnet_core.objective import losses
 from irnet_core.recipes import Recipe
 from irnet_core.scaling import Scaler
+from irnet_core.training_data import ScaledData
 
 _DRAWING = Lock()  # networks that train in threads share torch's generator
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Training and validation rows.
-
-    Attributes
-    ----------
-    train_x, validation_x : numpy.ndarray, float32, (n, n_inputs)
-    train_y, validation_y : numpy.ndarray, float64, (n,)
-    """
-
-    train_x: np.ndarray
-    train_y: np.ndarray
-    validation_x: np.ndarray
-    validation_y: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -82,37 +67,19 @@ class Run:
 
     def __init__(
         self,
-        data: TrainingData,
+        data: ScaledData,
         notation: str,
         recipe: Recipe,
         seed: int,
-        device: torch.device,
         start: Start | None,
     ) -> None:
         n, n_inputs = data.train_x.shape
-        if n < 2 or len(data.validation_x) < 1:
-            raise TrainingError(
-                f"training needs at least 2 training rows and 1 validation row, not {n} and "
-                f"{len(data.validation_x)}: choose another split"
-            )
-        self.recipe, self.seed, self.device = recipe, seed, device
+        self.data, self.recipe, self.seed, self.device = data, recipe, seed, data.device
         self.epochs = recipe.epochs(n)
         self.batch = recipe.batch(n)
         self.steps = n // self.batch  # the rest of each shuffle waits for the next epoch
         self.rows_per_epoch = self.steps * self.batch
         self.evaluate_every = max(1, round(self.epochs / recipe.evaluations))
-
-        if start is not None:
-            self.inputs = start.inputs
-        elif recipe.scale_inputs:
-            self.inputs = Scaler.standard(data.train_x)
-        else:
-            self.inputs = Scaler.identity(n_inputs)
-        self.target = Scaler.robust(data.train_y) if recipe.scale_target else Scaler.identity(1)
-        self.train_x = self._on_device(self.inputs, data.train_x)  # (n, n_inputs)
-        self.train_y = self._on_device(self.target, data.train_y[:, None])  # (n, 1)
-        self.validation_x = self._on_device(self.inputs, data.validation_x)
-        self.validation_y = torch.from_numpy(data.validation_y).to(device)
 
         n_outputs = parse_notation(notation_of(notation)).n_outputs
         if n_outputs != 1:
@@ -120,9 +87,9 @@ class Run:
         notation = with_spread(notation_of(notation)) if recipe.spread else notation
         with _DRAWING:
             torch.manual_seed(seed)
-            self.network = Network(notation, n_inputs).to(device)
+            self.network = Network(notation, n_inputs).to(data.device)
         if self.network.elements is not None:
-            self.network.elements.know(self.inputs)
+            self.network.elements.know(data.inputs)
         if start is not None:
             take_over(self.network, start.network)
         spread = self.network.spread
@@ -130,7 +97,7 @@ class Run:
         body += self.network.output.parameters()
         self.clipped = [body] if spread is None else [body, list(spread.parameters())]
         self.average = copy.deepcopy(self.network)
-        self.chance = torch.Generator(device)
+        self.chance = torch.Generator(data.device)
         for part in self.network.modules():
             if isinstance(part, Dropout):
                 part.begin(recipe.dropout, self.chance)
@@ -140,10 +107,6 @@ class Run:
             decayed(self.network, recipe.weight_decay), recipe.learning_rate, fused=True
         )
         self.progress = Progress()
-
-    def _on_device(self, scaler: Scaler, values: np.ndarray) -> Tensor:
-        scaled = scaler.forward(torch.from_numpy(values.astype(np.float32, copy=False)))
-        return scaled.to(self.device)
 
     @property
     def finished(self) -> bool:
@@ -156,17 +119,17 @@ class Run:
     def epoch(self) -> Iterator[tuple[float, int]]:
         """Run one epoch, yielding the running mean loss and the rows done after each step."""
         generator = torch.Generator().manual_seed(_mix(self.seed, self.progress.epoch))
-        order = torch.randperm(len(self.train_x), generator=generator).to(self.device)
+        order = torch.randperm(len(self.data.train_x), generator=generator).to(self.device)
         self.chance.manual_seed(_mix(self.seed, self.progress.epoch, 1))
         self.network.train()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for i in range(self.steps):
             rows = order[i * self.batch : (i + 1) * self.batch]
-            total += self._step(self.train_x[rows], self.train_y[rows])
+            total += self._step(self.data.train_x[rows], self.data.train_y[rows])
             # asking a GPU for the loss would make it wait in each step
             running = float(total) / (i + 1) if self.device.type == "cpu" else math.nan
             yield running, (i + 1) * self.batch
-        loss = float(total) / self.steps * float(self.target.scale)
+        loss = float(total) / self.steps * float(self.data.target.scale)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} after epoch {self.progress.epoch + 1}: lower the learning "
@@ -200,8 +163,10 @@ class Run:
 
     def _evaluate(self, train_loss: float) -> None:
         network = self.average if self.recipe.averaging else self.network
-        scaled = forward(network, self.validation_x, self.recipe.precision)
-        error = (self.target.inverse(scaled[:, 0]).double() - self.validation_y).abs().mean()
+        scaled = forward(network, self.data.validation_x, self.recipe.precision)
+        error = (
+            (self.data.target.inverse(scaled[:, 0]).double() - self.data.validation_y).abs().mean()
+        )
         mae = float(error)
         if mae < self.progress.best_mae:
             self.progress.best_mae, self.progress.best_epoch = mae, self.progress.epoch
@@ -269,7 +234,9 @@ class Run:
             )
         self.average.load_state_dict(self.best)
         network = self.average.cpu().eval()
-        return Fitted(network, self.inputs, self.target, self.progress, self.epochs, resumed_at)
+        return Fitted(
+            network, self.data.inputs, self.data.target, self.progress, self.epochs, resumed_at
+        )
 
 
 def _mix(*numbers: int) -> int:

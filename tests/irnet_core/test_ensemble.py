@@ -67,6 +67,21 @@ def test_members_are_what_they_are_alone(notation, two_threads, monkeypatch):
     assert torch.get_num_threads() == 2
 
 
+def test_members_share_their_rows(two_threads, monkeypatch):
+    made = []
+
+    class Spy(ensemble.ScaledData):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(ensemble, "ScaledData", Spy)
+    one, other = train(NETWORKS[1])
+    (scaled,) = made
+    assert one.inputs is other.inputs is scaled.inputs
+    assert one.target is other.target is scaled.target
+
+
 def test_finished_members_are_not_trained_again(two_threads):
     folder, epochs = Memory(), []
     first = train(NETWORKS[1], folder=folder)
