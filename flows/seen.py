@@ -15,6 +15,7 @@ from infra.store import Store
 from irnet_core.card import Card
 from irnet_core.errors import IRNetError, ModelError
 from irnet_core.hold_out import HOLD_OUT, recorded_rule, recorded_split
+from irnet_core.splits import among
 
 _MOST_PARENTS = 8
 
@@ -38,8 +39,8 @@ class Seen:
 
     def among(self, compositions: np.ndarray) -> tuple[int, int]:
         """How many rows (n,) have compositions trained on, and others validated on."""
-        trained = np.isin(compositions, self.trained)
-        validated = np.isin(compositions, self.validated) & ~trained
+        trained = among(compositions, self.trained)
+        validated = among(compositions, self.validated) & ~trained
         return int(trained.sum()), int(validated.sum())
 
 
@@ -89,7 +90,7 @@ def check_parent_has_not_seen(card: Card, dataset: Dataset, store: Store) -> dic
         If it was trained on compositions that are to be held out.
     """
     seen = seen_by(card, store)
-    met = int(np.isin(dataset.held_out, seen.trained).sum())
+    met = int(among(dataset.held_out, seen.trained).sum())
     if met:
         raise ModelError(
             f"model {card.name!r} was trained on {met} of the {len(dataset.held_out)} rows to be "

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from irnet_core.errors import DataError
-from irnet_core.splits import Split, given_split, random_split, shared_compositions
+from irnet_core.splits import Split, among, given_split, random_split, shared_compositions
 
 ALL = "*"
 """In place of a name: each group is left out in turn."""
@@ -121,9 +121,7 @@ class Folds:
         """One pair a fold."""
         labels = _texts(rows.column(self.column), self.column, rows)
         for name, split in _leave_out(self, labels, self.which, rows):
-            known = np.isin(
-                rows.compositions[split.train], np.unique(rows.compositions[split.validation])
-            )
+            known = among(rows.compositions[split.train], rows.compositions[split.validation])
             more = {"training_rows_of_validated_compositions_left_out": int(known.sum())}
             left = Split(split.train[~known], split.validation, {**split.description, **more})
             yield name, _filled(self, left, rows)
@@ -211,7 +209,7 @@ class Time:
                 row=row if rows.rows is None else int(rows.rows[row]),
             )
         early = times < self.before
-        known = np.isin(rows.compositions, np.unique(rows.compositions[early]))
+        known = among(rows.compositions, rows.compositions[early])
         train, validation = np.flatnonzero(early), np.flatnonzero(~known)
         more = {"later_rows_of_known_compositions_left_out": int((known & ~early).sum())}
         split = Split(train, validation, {**described(self), **more})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from irnet_core.errors import DataError
 
@@ -100,6 +101,14 @@ def random_split(
     validation = held_out[members]
     description = {"kind": "random", "by": "composition", "share": share, "seed": seed}
     return Split(np.flatnonzero(~validation), np.flatnonzero(validation), description)
+
+
+def among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Whether each of some texts (n,) is one of those known, by their hashes.
+
+    NumPy compares each with each where texts are objects: hours for two large tables.
+    """
+    return pd.Series(values, dtype=object).isin(known).to_numpy()
 
 
 def shared_compositions(split: Split, compositions: np.ndarray) -> np.ndarray:

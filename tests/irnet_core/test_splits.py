@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irnet_core.errors import DataError
-from irnet_core.splits import given_split, random_split, shared_compositions
+from irnet_core.splits import among, given_split, random_split, shared_compositions
 
 LABELS = np.array(["train", "val", "test", "train", "test"], dtype=object)
 
@@ -74,3 +74,17 @@ def test_shared_compositions():
     assert shared_compositions(split, compositions).tolist() == []
     compositions[1] = "ClNa"
     assert shared_compositions(split, compositions).tolist() == ["ClNa"]
+
+
+TEXTS = st.lists(st.sampled_from(["Fe2O3", "FeO", "Fe", "", "LiF", "O"]))
+
+
+@given(TEXTS, TEXTS)
+def test_among(values, known):
+    found = among(np.array(values, object), np.array(known, object))
+    assert found.tolist() == [value in known for value in values]
+
+
+def test_among_a_hundred_thousand():
+    many = np.array([f"Fe{i}O" for i in range(100_000)], object)  # each with each: minutes
+    assert among(many, many[::2]).sum() == 50_000
