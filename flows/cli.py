@@ -12,7 +12,7 @@ import typer
 from rich.table import Column, Table
 
 from flows.cli_evaluate import evaluate
-from flows.cli_models import predict, train
+from flows.cli_models import join, predict, train
 from flows.cli_prepare import prepare
 from flows.cli_query import explain, query, top
 from flows.cli_screen import screen, show
@@ -105,6 +105,7 @@ def featurize(
 
 
 app.command()(train)
+app.command()(join)
 app.command()(predict)
 app.command()(evaluate)
 

@@ -1,4 +1,4 @@
-"""The commands ``irnet train`` and ``irnet predict``."""
+"""The commands ``irnet train``, ``irnet join`` and ``irnet predict``."""
 
 from __future__ import annotations
 
@@ -33,11 +33,22 @@ Seed = Annotated[
 ]
 
 
+Name = Annotated[str, typer.Option(help="Name under which the model is found.")]
+
+
 class Weights(StrEnum):
     """Type the weights are stored in."""
 
     FP32 = "fp32"
     BF16 = "bf16"
+
+    @property
+    def stored(self) -> str:
+        """Its name in a model's card."""
+        return {Weights.FP32: "float32", Weights.BF16: "bfloat16"}[self]
+
+
+WeightsType = Annotated[Weights, typer.Option(help="bf16 halves the size of the model's file.")]
 
 
 def train(
@@ -56,13 +67,11 @@ def train(
     recipe: Recipe = "modern",
     epochs: Epochs = None,
     seed: Seed = 0,
-    name: Annotated[str, typer.Option(help="Name under which the model is found.")] = "default",
+    name: Name = "default",
     members: Annotated[
         int, typer.Option(min=1, help="Networks of an ensemble, with seeds from --seed on.")
     ] = 1,
-    weights: Annotated[
-        Weights, typer.Option(help="bf16 halves the size of the model's file.")
-    ] = Weights.FP32,
+    weights: WeightsType = Weights.FP32,
     parent: Annotated[
         str | None,
         typer.Option(
@@ -107,11 +116,32 @@ def train(
             seed=seed,
             name=name,
             members=members,
-            weights={Weights.FP32: "float32", Weights.BF16: "bfloat16"}[weights],
+            weights=weights.stored,
             parent=parent,
             hold_out=hold_out,
             database=database,
         )
+        made("models", id_)
+        _metrics(id_)
+
+
+def join(
+    model: Annotated[
+        list[str],
+        typer.Option(help="Name or id of a model, or the folder of a bundle; give two or more."),
+    ],
+    name: Name = "default",
+    weights: WeightsType = Weights.FP32,
+) -> None:
+    """Join models to one ensemble: `irnet join --model a --model b --name both`.
+
+    They were trained on the same rows, by any seeds and recipes. Intervals and the domain are
+    calibrated anew on the validation rows.
+    """
+    from flows.join import join as work
+
+    with one_sentence():
+        id_ = work(model, name, weights.stored)
         made("models", id_)
         _metrics(id_)
 

@@ -24,7 +24,7 @@ from infra.store import Artifact
 from irnet_core.errors import DataError, FeatureSchemaError
 from irnet_core.hold_out import BY_ROW, split_without
 from irnet_core.schema import COMPOSITION, FORMULA, ROW, FeatureSchema
-from irnet_core.split_rules import Given, SplitRows, Time, only_pair, parse_split
+from irnet_core.split_rules import Given, Rule, SplitRows, Time, only_pair, parse_split
 from irnet_core.splits import Split
 from irnet_core.training import TrainingData
 
@@ -134,9 +134,27 @@ def load(
     DataError
         If the split cannot be used, or a composition sits on both sides of it.
     """
-    field = check_columns(snapshot.folder, source_of(snapshot), target, split_column, hold_out)
+    check_columns(snapshot.folder, source_of(snapshot), target, split_column, hold_out)
     rule = parse_split(split_column, seed)
     outer = None if hold_out is None else parse_split(hold_out, seed)
+    return dataset(snapshot, features, blocks, target, rule, outer)
+
+
+def dataset(
+    snapshot: Artifact,
+    features: Artifact,
+    blocks: Sequence[str],
+    target: str,
+    rule: Rule,
+    outer: Rule | None,
+) -> Dataset:
+    """The same for rules that were read, of a snapshot that is known to have the columns.
+
+    Raises
+    ------
+    FeatureSchemaError, DataError
+        As :func:`load`.
+    """
     x, row = load_features(features, schemas(blocks))
     columns = (target, *rule.columns, *(() if outer is None else outer.columns))
     table = matching(snapshot, features, row, columns)
@@ -144,7 +162,7 @@ def load(
     rows = split_rows(table, x, source_of(snapshot))
     split = split_without(rule, outer, rows)
     data = TrainingData(x[split.train], y[split.train], x[split.validation], y[split.validation])
-    unit = (field.metadata or {}).get(b"unit", b"as given").decode()
+    unit = (table.schema.field(target).metadata or {}).get(b"unit", b"as given").decode()
     validated = rows.compositions[split.validation]
     held = np.array([], object)
     if outer is not None:

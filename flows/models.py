@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
-from infra.store import Store
+from infra.manifest import Manifest
+from infra.staging import Staging
+from infra.store import Artifact, Store
 from irnet_core import bundle
 from irnet_core.bundle import Bundle
 from irnet_core.errors import ModelError, StoreError
@@ -59,3 +62,34 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
 def in_store(identity: str, store: Store) -> bool:
     """Whether what :func:`open_model` says identifies a model is its id in the store."""
     return store.folder.child("models", identity).has(bundle.CARD)
+
+
+def publish_model(
+    staging: Staging,
+    store: Store,
+    made: Bundle,
+    source: Artifact,
+    *,
+    what: str,
+    inputs: dict[str, str],
+    parameters: dict[str, Any],
+    started: str,
+) -> Manifest:
+    """Publish a judged model under the name on its card, with the licence of its snapshot."""
+    files = bundle.pack(made)
+    for file, content in files.items():
+        staging.write_bytes(file, content)
+    card = made.card
+    return store.publish(
+        staging,
+        list(files),
+        what=what,
+        inputs=inputs,
+        parameters=parameters,
+        counts=card.data["rows"] | {"validation_mae": card.metrics["validation"]["mae"]},
+        licence=source.manifest.licence,
+        citation=source.manifest.citation,
+        started=started,
+        names=[card.name],
+        content={bundle.CARD: card.digest()},
+    )

@@ -19,7 +19,7 @@ from flows.choices import (
 )
 from flows.dataset import check_columns, load
 from flows.featurize import featurize_stage
-from flows.models import in_store
+from flows.models import in_store, publish_model
 from flows.progress import progress, say
 from flows.seen import check_parent_has_not_seen
 from flows.snapshot import snapshot_of, source_of
@@ -155,22 +155,15 @@ def train_stage(
         networks = tuple(fitted.network for fitted in fits)
         made = Bundle(card, networks, first.inputs, first.target)
         made = judged(made, data, device=device, precision=chosen.precision, seed=seed)
-        card = made.card
-        files = bundle.pack(made)
-        for file, content in files.items():
-            staging.write_bytes(file, content)
-        return store.publish(
+        return publish_model(
             staging,
-            list(files),
+            store,
+            made,
+            source,
             what=f"{network} for {target}, trained on {source_of(source)}",
             inputs=inputs,
             parameters=parameters,
-            counts=card.data["rows"] | {"validation_mae": card.metrics["validation"]["mae"]},
-            licence=source.manifest.licence,
-            citation=source.manifest.citation,
             started=started,
-            names=[name],
-            content={bundle.CARD: card.digest()},
         ).id
 
 
