@@ -17,7 +17,7 @@ from infra.store import Store
 from infra.study.grid import Cell, DataSet
 from irnet_core.schema import CURVES, RESULTS, arrow_schema, unit_of
 
-VERSION = 3  # raised when the same cell would come out otherwise
+VERSION = 4  # raised when the same cell would come out otherwise
 Status = Literal["done", "not run", "failed"]
 
 

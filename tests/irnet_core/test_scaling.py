@@ -13,7 +13,7 @@ tables = arrays(np.float32, (7, 3), elements=st.floats(-1e4, 1e4, width=32))
 def test_standard_agrees_with_scikit_learn():
     preprocessing = pytest.importorskip("sklearn.preprocessing")
     rng = np.random.default_rng(0)
-    x = (rng.normal(size=(500, 4)) * [1e-3, 1.0, 50.0, 3.0] + [5.0, 0.0, -7.0, 1e3]).astype("f4")
+    x = (rng.normal(size=(500, 4)) * [2e-2, 1.0, 50.0, 3.0] + [100.0, 0.0, -7.0, 1e3]).astype("f4")
     ours = Scaler.standard(x).forward(torch.from_numpy(x)).numpy()
     theirs = preprocessing.StandardScaler().fit_transform(x.astype(np.float64))
     np.testing.assert_allclose(ours, theirs, atol=1e-2)  # float32 against an offset of 5000 spreads
@@ -27,6 +27,14 @@ def test_constant_columns_are_centred_and_not_scaled():
     assert scaler.scale.tolist() == [1.0, 1.0, 1.0]
     # a value the training rows never had stays moderate
     assert scaler.forward(torch.tensor([[4.0, 1e6, 1.0]])).tolist() == [[1.0, 0.0, 1.0]]
+
+
+def test_columns_that_hardly_vary_do_not_throw_new_rows_far_out():
+    x = np.zeros((1000, 1), np.float32)
+    x[3] = 2e-5
+    scaler = Scaler.standard(x)
+    assert scaler.scale.item() == pytest.approx(0.01)
+    assert scaler.forward(torch.tensor([[1.5]])).item() == pytest.approx(150, rel=1e-3)
 
 
 def test_rounding_noise_counts_as_constant():
