@@ -28,7 +28,7 @@ from infra.study.figures import figures
 from infra.study.grid import Cell, DataSet, Grid, read_grid
 from infra.study.page import REPORT_VERSION, page
 from infra.study.results import Result, Results, Row, as_csv, cell_key, curves_table, results_table
-from irnet_core.errors import DataError
+from irnet_core.errors import DataError, IRNetError
 
 RESULTS, RESULTS_CSV, CURVES, PAGE = "results.parquet", "results.csv", "curves.parquet", "study.md"
 NO_TABLE = "its table is not in the folder of tables: name that with --data"
@@ -62,7 +62,13 @@ def cells_stage(
     results = Results(store)
     source, made = store.open(snapshot, "snapshots"), store.open(features, "features")
     inputs = cells[0][1].inputs
-    table = load_table(source, made, grid.data_set(data), inputs, grid.seed)
+    try:
+        table = load_table(source, made, grid.data_set(data), inputs, grid.seed)
+    except IRNetError as error:  # other tables may be sound
+        say(f"{data}, {inputs}: {error}")
+        for key, _ in cells:
+            results.put(key, Result(status="failed", reason=str(error)[:500]))
+        return 0
     threads = use_threads(settings())
     train, validation = table.pairs[0]
     folds = f" in the first of {len(table.pairs)} folds" if len(table.pairs) > 1 else ""

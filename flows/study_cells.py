@@ -33,7 +33,8 @@ from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
 from irnet_core.scaling import Scaler
 from irnet_core.schema import COMPOSITION, FeatureSchema
-from irnet_core.split_rules import parse_split
+from irnet_core.split_rules import Given, parse_split
+from irnet_core.splits import TRAIN, VALIDATION, among
 from irnet_core.training import Fitted, Status, TrainingData
 
 PAPER_BLOCKS = ("magpie",)
@@ -97,6 +98,8 @@ def load_table(
         texts = pc.cast(table.column(column), pa.string())
         found = pc.fill_null(pc.is_in(texts, pa.array(values)), False)
         keep &= found.to_numpy(zero_copy_only=False)
+    if data.drop_shared and isinstance(rule, Given):
+        keep &= ~_shared(table, rule)
     if not keep.any():
         raise DataError("no row is left to learn from", source=source, column=data.target)
     x, y, table = x[keep], y[keep], table.filter(pa.array(keep))
@@ -109,6 +112,13 @@ def load_table(
     bounds = np.cumsum([0, *(len(block.columns) for block in blocks)]).tolist()
     columns = {b.name: slice(*bounds[i : i + 2]) for i, b in enumerate(blocks)}
     return Table(x, y, groups, pairs, columns)
+
+
+def _shared(table: pa.Table, rule: Given) -> np.ndarray:
+    """Training rows whose composition validates too."""
+    role = np.asarray(table.column(rule.column).to_pylist(), dtype=object)
+    compositions = np.asarray(table.column(COMPOSITION.name).to_pylist(), dtype=object)
+    return (role == TRAIN) & among(compositions, compositions[role == VALIDATION])
 
 
 def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result:

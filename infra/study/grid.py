@@ -67,6 +67,9 @@ class DataSet(_Strict):
         Largest absolute value of the target in a row that is kept.
     validation_rows : int
         Most rows that validate, drawn by the seed.
+    drop_shared : bool
+        Leave out training rows whose composition validates too, where such a table of given roles
+        would be refused.
     published : dict
         Mean absolute errors that others reached on this table, by the name of their model.
     """
@@ -80,6 +83,7 @@ class DataSet(_Strict):
     where: dict[str, list[str]] = {}
     below: float | None = Field(default=None, gt=0)
     validation_rows: int = Field(default=1_000_000, ge=1)
+    drop_shared: bool = False
     published: dict[str, Annotated[float, Field(gt=0)]] = {}
 
     @model_validator(mode="after")

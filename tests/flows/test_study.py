@@ -119,6 +119,24 @@ def test_folds_are_judged_together_and_ensembles_beside_single_networks(store, c
     assert results.single_mae[1] == pytest.approx(results.mae[0], rel=0.01)
 
 
+def test_a_table_that_is_refused_stops_no_other(store, cli, tmp_path):
+    table = pd.read_csv(io.StringIO(TABLE))
+    table["split"] = np.where(np.arange(len(table)) % 3 == 0, "val", "train")
+    twice = pd.concat([table, table[:1].assign(split="train")])
+    twice.to_parquet(tmp_path / "twice.parquet")
+    common = {"table": "twice.parquet", "target": "y", "split": "given:split"}
+    data = [{"name": "refused", **common}, {"name": "dropped", **common, "drop_shared": True}]
+    run = {"data": ["refused", "dropped"], "learners": ["ridge"], "tuning_rows": 40}
+    path = tmp_path / "grid.json"
+    path.write_text(json.dumps({"data": data, "run": [run]}))
+    result = cli("study", "--grid", path, "--data", tmp_path)
+    assert result.exit_code == 0, result.output
+    _, results = study_of(store)
+    assert results.status.tolist() == ["failed", "done"]
+    assert "are in train and in val" in results.reason[0]
+    assert results.rows_at_hand[1] == (table.split == "train").sum()  # not the row given twice
+
+
 @pytest.mark.slow
 def test_a_killed_study_goes_on(store, irnet_process, irnet, tmp_path):
     path = grid(tmp_path, ["tree", "irnet"], epochs=300)
