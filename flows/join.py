@@ -20,7 +20,7 @@ from irnet_core.bundle import Bundle, versions
 from irnet_core.card import Card
 from irnet_core.device import pick_device
 from irnet_core.errors import ModelError
-from irnet_core.hold_out import HOLD_OUT, recorded_rule
+from irnet_core.hold_out import recorded_rules
 from irnet_core.judging import judged
 
 
@@ -135,7 +135,5 @@ def difference(one: Bundle, other: Bundle) -> str:
 
 def _rows(card: Card, source: Artifact, features: Artifact) -> Dataset:
     """The rows that the models were trained and validated on, split again as their card says."""
-    held = card.split.get(HOLD_OUT)
-    outer = recorded_rule(held) if isinstance(held, dict) else None
     blocks = [str(block["name"]) for block in card.inputs]
-    return dataset(source, features, blocks, card.target, recorded_rule(card.split), outer)
+    return dataset(source, features, blocks, card.target, *recorded_rules(card.split))

@@ -14,7 +14,7 @@ from infra.refs import ID
 from infra.store import Store
 from irnet_core.card import Card
 from irnet_core.errors import IRNetError, ModelError
-from irnet_core.hold_out import HOLD_OUT, recorded_rule, recorded_split
+from irnet_core.hold_out import recorded_rules, split_without
 from irnet_core.splits import among
 
 _MOST_PARENTS = 8
@@ -105,16 +105,12 @@ def _split_of(card: Card, store: Store) -> tuple[np.ndarray, np.ndarray]:
     """Compositions that trained and validated one model."""
     snapshot = store.open(str(card.data.get("snapshot")), "snapshots")
     features = store.open(str(card.data.get("features")), "features")
-    rule = recorded_rule(card.split)
-    held = card.split.get(HOLD_OUT)
-    columns = set(rule.columns)
-    kinds = {rule.kind}
-    if isinstance(held, dict):
-        outer = recorded_rule(held)
-        columns |= set(outer.columns)
-        kinds.add(outer.kind)
+    rule, outer = recorded_rules(card.split)
+    rules = [rule] if outer is None else [rule, outer]
+    columns = {column for each in rules for column in each.columns}
+    kinds = {each.kind for each in rules}
     blocks = schemas([str(block["name"]) for block in card.inputs]) if "cluster" in kinds else []
     x, row = load_features(features, blocks)
     rows = split_rows(matching(snapshot, features, row, sorted(columns)), x, source_of(snapshot))
-    split = recorded_split(card.split, rows)
+    split = split_without(rule, outer, rows)
     return np.unique(rows.compositions[split.train]), np.unique(rows.compositions[split.validation])

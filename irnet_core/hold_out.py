@@ -117,16 +117,15 @@ def recorded_rule(description: Mapping[str, Any]) -> Rule:
         ) from error
 
 
-def recorded_split(description: Mapping[str, Any], rows: SplitRows) -> Split:
-    """The split that a model card tells of, made again of the same rows.
+def recorded_rules(description: Mapping[str, Any]) -> tuple[Rule, Rule | None]:
+    """The rule that a split's description tells of, and the one that holds rows out, if any.
 
     Raises
     ------
     DataError
-        If it cannot be made of these rows.
+        If it tells of none.
     """
     held = description.get(HOLD_OUT)
     if held is not None and not isinstance(held, Mapping):
         raise DataError(f"{held!r} is no recorded hold-out: train the model anew")
-    hold_out = None if held is None else recorded_rule(held)
-    return split_without(recorded_rule(description), hold_out, rows)
+    return recorded_rule(description), None if held is None else recorded_rule(held)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irnet_core.errors import DataError
-from irnet_core.hold_out import HOLD_OUT, recorded_rule, recorded_split, split_without
+from irnet_core.hold_out import HOLD_OUT, recorded_rule, recorded_rules, split_without
 from irnet_core.split_rules import SplitRows, only_pair, parse_split
 
 POOL = ["Fe2O3", "FeO", "ClNa", "AlFe", "Al2O3", "CaF2", "CaO", "MgO", "Fe3O4", "KCl"]
@@ -39,7 +39,7 @@ def test_what_is_held_out_takes_no_part(compositions, hold_out, split):
     assert not set(rows.compositions[found.train]) & set(rows.compositions[found.validation])
     assert found.description[HOLD_OUT]["rows"] == len(held)
     # what the card records is enough to make the same split again
-    again = recorded_split(found.description, rows)
+    again = split_without(*recorded_rules(found.description), rows)
     assert again.train.tolist() == found.train.tolist()
     assert again.validation.tolist() == found.validation.tolist()
 
@@ -81,4 +81,4 @@ def test_records_that_tell_of_no_split(description):
     with pytest.raises(DataError, match="split"):
         recorded_rule(description)
     with pytest.raises(DataError, match="split|hold-out"):
-        recorded_split({"kind": "random", "share": 0.1, HOLD_OUT: description or 3}, rows_of(POOL))
+        recorded_rules({"kind": "random", "share": 0.1, HOLD_OUT: description or 3})
