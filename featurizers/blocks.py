@@ -14,7 +14,7 @@ from featurizers.composition import feature_schema, featurize_arrays
 from featurizers.elements import Missing, without_data
 from featurizers.fractions import FRACTION_SCHEMA, element_fractions
 from irnet_core.errors import FeatureSchemaError
-from irnet_core.schema import FeatureSchema
+from irnet_core.feature_schema import FeatureSchema
 
 __all__ = ["BLOCKS", "Block", "blocks", "encode", "schemas", "without_data"]
 

@@ -33,7 +33,7 @@ from featurizers.formula import parse_formulas
 from featurizers.grouping import blocks_of_one_size
 from featurizers.neutrality import can_be_neutral
 from irnet_core.errors import FormulaError
-from irnet_core.schema import FeatureSchema
+from irnet_core.feature_schema import FeatureSchema
 
 NORMS = (0, 2, 3, 5, 7, 10)
 STATISTICS = ("minimum", "maximum", "range", "mean", "avg_dev", "mode")

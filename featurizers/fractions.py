@@ -12,7 +12,7 @@ from __future__ import annotations
 from featurizers.arrays import Array, backend
 from featurizers.elements import LAST_WITH_MAGPIE_DATA, SYMBOLS, TABLE_SHA256
 from featurizers.grouping import blocks_of_one_size
-from irnet_core.schema import FeatureSchema
+from irnet_core.feature_schema import FeatureSchema
 
 FRACTION_NAMES: tuple[str, ...] = tuple(
     f"fraction {symbol}" for symbol in SYMBOLS[1 : LAST_WITH_MAGPIE_DATA + 1]

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from featurizers.rows import Failure
 from irnet_core.errors import DataError, IRNetError
-from irnet_core.schema import FeatureSchema
+from irnet_core.feature_schema import FeatureSchema
 
 KINDS = ("composition", "structure")
 _OXID = "_oxid"

@@ -28,7 +28,7 @@ from featurizers.structure_input import MAX_SITES, read_structure
 from featurizers.tessellation import Faces, tessellate
 from featurizers.walks import shell_weights
 from irnet_core.errors import DataError
-from irnet_core.schema import FeatureSchema
+from irnet_core.feature_schema import FeatureSchema
 
 _NO_RANGE = [0, 1, 3, 4]
 SHELLS = (1, 2, 3)

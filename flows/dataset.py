@@ -1,7 +1,7 @@
 """From published features and their snapshot to the arrays that training takes.
 
 Wherever a split is asked for, it is the name of a column of roles or a rule of
-:mod:`irnet_core.split_rules`, such as ``element:Fe``; none is a random tenth.
+:mod:`irnet_core.split_texts`, such as ``element:Fe``; none is a random tenth.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from infra.folder import Folder
 from infra.snapshots.snapshot import DATA
 from infra.store import Artifact
 from irnet_core.errors import DataError, FeatureSchemaError
+from irnet_core.feature_schema import FeatureSchema
 from irnet_core.hold_out import BY_ROW, split_without
-from irnet_core.schema import COMPOSITION, FORMULA, ROW, FeatureSchema
-from irnet_core.split_rules import Given, Rule, SplitRows, Time, only_pair, parse_split
+from irnet_core.schema import COMPOSITION, FORMULA, ROW
+from irnet_core.split_rules import Given, Rule, SplitRows, Time
+from irnet_core.split_texts import only_pair, parse_split
 from irnet_core.splits import Split
 from irnet_core.training import TrainingData
 

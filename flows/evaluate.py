@@ -31,7 +31,8 @@ from irnet_core.errors import DataError, ModelError
 from irnet_core.evaluation import Outputs, cost, evaluation, first_member, outputs
 from irnet_core.inference import Predictor
 from irnet_core.schema import COMPOSITION, FORMULA, ROW
-from irnet_core.split_rules import Rule, only_pair, parse_split
+from irnet_core.split_rules import Rule
+from irnet_core.split_texts import only_pair, parse_split
 
 AS_GIVEN = "as given"
 
@@ -83,7 +84,7 @@ def evaluate(
     formula_column : str
         Column of a table that holds the formulas.
     rows : str, optional
-        Rule of :mod:`irnet_core.split_rules` whose validation rows are judged; by default all are.
+        Rule of :mod:`irnet_core.split_texts` whose validation rows are judged; by default all are.
         Clusters are those of the first model's inputs.
     below : float, optional
         Judge a second time without rows whose value is further from 0 than this.

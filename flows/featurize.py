@@ -34,7 +34,8 @@ from infra.manifest import request_digest, utc_now
 from infra.settings import settings
 from infra.store import Artifact, Staging, Store
 from irnet_core.errors import DataError, IRNetError
-from irnet_core.schema import FORMULA, REASON, ROW, STAGE, FeatureSchema
+from irnet_core.feature_schema import FeatureSchema
+from irnet_core.schema import FORMULA, REASON, ROW, STAGE
 
 #: What ``--features`` may name: 145 composition attributes beside element fractions, 126 structure
 #: attributes, or all of them.

@@ -27,13 +27,15 @@ from irnet_core.checkpoint import Prefixed
 from irnet_core.device import pick_device
 from irnet_core.ensemble import fit_members
 from irnet_core.errors import DataError, IRNetError
+from irnet_core.feature_schema import FeatureSchema
 from irnet_core.metrics import metrics
 from irnet_core.notation import check_blocks, notation_of
 from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
 from irnet_core.scaling import Scaler
-from irnet_core.schema import COMPOSITION, FeatureSchema
-from irnet_core.split_rules import Given, parse_split
+from irnet_core.schema import COMPOSITION
+from irnet_core.split_rules import Given
+from irnet_core.split_texts import parse_split
 from irnet_core.splits import TRAIN, VALIDATION, among
 from irnet_core.training import Fitted, Status, TrainingData
 

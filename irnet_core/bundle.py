@@ -23,10 +23,10 @@ from irnet_core.calibration import Calibration
 from irnet_core.card import CARD, FORMAT, MAX_MEMBERS, WEIGHT_TYPES, Card, read_card
 from irnet_core.domain import N_QUANTILES, Domain
 from irnet_core.errors import FeatureSchemaError, ModelError, NotationError
+from irnet_core.feature_schema import FeatureSchema
 from irnet_core.networks import Network
 from irnet_core.notation import check_blocks
 from irnet_core.scaling import Scaler
-from irnet_core.schema import FeatureSchema
 
 __all__ = [
     "CARD",

@@ -1,6 +1,6 @@
 """Rows that are left out altogether, so that a model can be judged on what it never met.
 
-What a rule of :mod:`irnet_core.split_rules` would validate on is held out: it neither trains nor
+What a rule of :mod:`irnet_core.split_texts` would validate on is held out: it neither trains nor
 validates, calibrates or scales. The split proper is drawn among the rule's training rows, so that
 what the rule leaves out of both sides, such as ``test`` rows, stays out. Clusters are those of the
 features of all rows: their borders know the held-out features, never a target.
@@ -23,9 +23,8 @@ from irnet_core.split_rules import (
     SplitRows,
     System,
     Time,
-    only_pair,
-    parse_split,
 )
+from irnet_core.split_texts import only_pair, parse_split
 from irnet_core.splits import Split
 
 HOLD_OUT = "hold_out"

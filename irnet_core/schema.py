@@ -6,10 +6,8 @@ unit and the meaning into the field metadata of each Parquet file, where any rea
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -144,12 +142,6 @@ LOWER_90 = Column(
 )
 UPPER_90 = Column(
     "upper_90", pa.float64(), "unit of the model's target", "upper end of the 90 % interval"
-)
-DOMAIN_PERCENTILE = Column(
-    "domain_percentile",
-    pa.float64(),
-    "%",
-    "share of the training rows that lie closer to their centre, in the penultimate layer",
 )
 RANK = Column("rank", pa.int64(), "1", "place in the ranking, 1 is the best")
 CANDIDATE = Column("candidate", pa.int64(), "1", "index of the candidate in its enumeration")
@@ -356,41 +348,3 @@ def arrow_schema(columns: Iterable[Column], metadata: dict[str, str] | None = No
         [column.field() for column in columns],
         metadata={"schema_version": str(SCHEMA_VERSION), **(metadata or {})},
     )
-
-
-@dataclass(frozen=True)
-class FeatureSchema:
-    """Definition of a block of feature columns, identified by a hash.
-
-    Two feature tables can be mixed, or fed to the same model, if and only if their hashes agree.
-
-    Attributes
-    ----------
-    name : str
-        Name of the block, e.g. ``"magpie"``.
-    columns : tuple of str
-        Feature names in order.
-    version : int
-        Raised by hand whenever a definition changes.
-    table_sha256 : str
-        Hash of the element table that the values are computed from.
-    missing : str
-        Policy for elements whose properties are partly unknown.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    version: int
-    table_sha256: str
-    missing: str
-
-    @property
-    def hash(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 over all attributes."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def arrow_fields(self) -> list[pa.Field]:
-        """Float32 fields, each naming the block and its hash in the metadata."""
-        metadata = {"unit": "", "meaning": f"{self.name} attribute", "feature_schema": self.hash}
-        return [pa.field(name, pa.float32(), metadata=metadata) for name in self.columns]

@@ -8,7 +8,7 @@ It is a TOML, YAML or JSON file::
     name = "oqmd-formation-enthalpy"
     table = "oqmd/formation_enthalpy.parquet" # below --data; or source = "pymatgen-expt"
     target = "delta_e_ev_atom"
-    split = "given:split"                     # see irnet_core.split_rules
+    split = "given:split"                     # see irnet_core.split_texts
 
     [[run]]                                   # one or more products, done in this order
     data = ["oqmd-formation-enthalpy"]
@@ -37,7 +37,7 @@ from irnet_core.card import MAX_MEMBERS
 from irnet_core.errors import DataError
 from irnet_core.notation import FAMILIES, NAMED, PLAIN
 from irnet_core.recipes import RECIPES
-from irnet_core.split_rules import parse_split
+from irnet_core.split_texts import parse_split
 
 Inputs = Literal["composition", "structure", "both"]
 BUILT_IN = ("paper", "peers", "small")
@@ -60,7 +60,7 @@ class DataSet(_Strict):
         A source that needs no options, such as ``pymatgen-expt``.
     target, formula_column : str
     split : str
-        See :func:`irnet_core.split_rules.parse_split`.
+        See :func:`irnet_core.split_texts.parse_split`.
     where : dict
         Rows to keep: values of a column that a row may have.
     below : float, optional

@@ -11,9 +11,9 @@ from irnet_core import bundle
 from irnet_core.bundle import CARD, WEIGHTS, Bundle, Card
 from irnet_core.domain import Domain
 from irnet_core.errors import FeatureSchemaError, ModelError
+from irnet_core.feature_schema import FeatureSchema
 from irnet_core.networks import Network
 from irnet_core.scaling import Scaler
-from irnet_core.schema import FeatureSchema
 
 SCHEMAS = [
     FeatureSchema("one", ("a", "b", "c"), 1, "00", "mean"),

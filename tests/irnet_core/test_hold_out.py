@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from irnet_core.errors import DataError
 from irnet_core.hold_out import HOLD_OUT, recorded_rule, recorded_rules, split_without
-from irnet_core.split_rules import SplitRows, only_pair, parse_split
+from irnet_core.split_rules import SplitRows
+from irnet_core.split_texts import only_pair, parse_split
 
 POOL = ["Fe2O3", "FeO", "ClNa", "AlFe", "Al2O3", "CaF2", "CaO", "MgO", "Fe3O4", "KCl"]
 HELD = ["cluster:2/1", "element:Fe", "system:Fe-O", "time:year<1994", "folds:fold/0", "random:0.3"]

@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from irnet_core import schema
-from irnet_core.schema import Column, FeatureSchema, arrow_schema, unit_of
+from irnet_core.feature_schema import FeatureSchema
+from irnet_core.schema import Column, arrow_schema, unit_of
 
 COLUMNS = [value for value in vars(schema).values() if isinstance(value, Column)]
 FEATURES = FeatureSchema("magpie", ("a", "b"), 1, "00", "mean")

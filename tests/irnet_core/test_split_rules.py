@@ -16,9 +16,8 @@ from irnet_core.split_rules import (
     System,
     Time,
     chemical_systems,
-    only_pair,
-    parse_split,
 )
+from irnet_core.split_texts import only_pair, parse_split
 
 POOL = ["Fe2O3", "FeO", "ClNa", "AlFe", "Al2O3", "F", "CaF2", "CaO", "MgO", "Fe3O4"]
 

@@ -64,7 +64,7 @@ def test_built_in_grids(name):
 def test_built_in_grids_fit_the_tables(name, shared_data):
     import pyarrow.parquet as pq
 
-    from irnet_core.split_rules import parse_split
+    from irnet_core.split_texts import parse_split
 
     for data in read_grid(name).data:
         if data.table:
