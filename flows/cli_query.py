@@ -221,8 +221,10 @@ def _explained(found: Explanation, features: int) -> None:
     sure = ""
     if found.std is not None:
         sure = f" ± {found.std:.4f}, 90 %: {found.lower:.4f} to {found.upper:.4f}"
-    value = f"{found.prediction:.4f}{sure}"
-    out.print(f"{found.formula}: {found.target} {value} {unit} by {found.model}", soft_wrap=True)
+    predicted = f"{found.prediction:.4f}{sure}"
+    out.print(
+        f"{found.formula}: {found.target} {predicted} {unit} by {found.model}", soft_wrap=True
+    )
     share = found.attribution
     out.print(
         f"\nwhat moved it from {share.baseline:.4f} {unit} ({found.baseline}), integrated "
@@ -259,9 +261,9 @@ def _explained(found: Explanation, features: int) -> None:
     if found.ranked:
         out.print(f"\nrank {found.ranked['rank']:,} of the screen:", soft_wrap=True)
         row = Table("column", "value")
-        for name, value in found.ranked.items():
+        for name, entry in found.ranked.items():
             if name not in ("elements", "formula", "rank"):
-                row.add_row(name, _shown(value))
+                row.add_row(name, _shown(entry))
         out.print(row)
     for note in found.notes:
         out.print(f"\nnote: {note}", soft_wrap=True)

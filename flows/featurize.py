@@ -17,7 +17,7 @@ from typing import cast, get_args
 
 import pyarrow as pa
 from distributed import KilledWorker, as_completed
-from distributed.comm import CommClosedError
+from distributed.comm.core import CommClosedError
 from prefect import flow
 
 from featurizers.blocks import schemas

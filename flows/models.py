@@ -42,9 +42,9 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
     try:
         artifact = store.open(name, "models")
     except StoreError as error:
-        ours = {name: pretrained_folder(name)} | {
-            bundle.digest(folder): folder for folder in map(pretrained_folder, pretrained_names())
-        }
+        folders = [folder for folder in map(pretrained_folder, pretrained_names()) if folder]
+        ours = {folder.name: folder for folder in folders}
+        ours |= {bundle.digest(folder): folder for folder in folders}
         if (folder := ours.get(name)) is not None:
             return bundle.read(folder), bundle.digest(folder)
         there = ", ".join(pretrained_names())

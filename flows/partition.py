@@ -174,6 +174,7 @@ def featurize_part(part: Part, snapshot: str, staging: str, work: Work) -> tuple
     table = _read(part, snapshot, work)
     failures: dict[int, Failure] = {}
     columns: list[Any] = []
+    run: Callable[[list[Any]], list[Any]]
     if work.blocks:
         columns += _compositions(table, work, failures)
     if work.structures:

@@ -50,8 +50,8 @@ def ranked_columns(rows: Rows, plan: Plan, store: Store, candidates: Family) -> 
         What the ranking is of.
     """
     if plan.spread is not None:
-        points = element_fractions(rows[NUMBERS], rows[AMOUNTS].astype(np.float64))
-        chosen = spread(points, plan.spread, plan.top)
+        fractions = element_fractions(rows[NUMBERS], rows[AMOUNTS].astype(np.float64))
+        chosen = spread(np.asarray(fractions), plan.spread, plan.top)
         rows = {name: column[chosen] for name, column in rows.items()}
         rows[RANK.name] = np.arange(1, len(chosen) + 1)
     columns: dict[str, Any] = {

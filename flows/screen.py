@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from distributed import KilledWorker, as_completed
-from distributed.comm import CommClosedError
+from distributed.comm.core import CommClosedError
 from prefect import flow
 
 from flows.progress import Update, progress, say
@@ -41,7 +41,8 @@ SHARE = 8  # of what is left a shard takes an eighth, so that workers end at abo
 
 def shards_of(candidates: Family) -> list[Shard]:
     """Ranges that hold whole chemical systems, :data:`SHARD` candidates and in the end fewer."""
-    shards, start, total = [], 0, len(candidates)
+    shards: list[Shard] = []
+    start, total = 0, len(candidates)
     while start < total:
         size = min(max((total - start) // SHARE, LEAST), SHARD)
         stop = whole_systems(candidates, min(start + size, total))

@@ -91,8 +91,8 @@ def cells_stage(
             results.put(key, result)
             folder.remove_all()
             run += 1
-            error = result.reason if result.mae is None else f"MAE {result.mae:.4f}"
-            say(f"{data}, {inputs}, {cell.name}, {result.rows_at_hand or '-'} rows: {error}")
+            found = result.reason if result.mae is None else f"MAE {result.mae:.4f}"
+            say(f"{data}, {inputs}, {cell.name}, {result.rows_at_hand or '-'} rows: {found}")
     return run
 
 

@@ -18,12 +18,11 @@ from flows.dataset import load_features, matching, split_rows
 from flows.progress import Update
 from flows.snapshot import source_of
 from infra.artifact import Artifact
-from infra.folder import Folder
 from infra.study.classical import CLASSICAL, fit_classical
 from infra.study.grid import Cell, DataSet
 from infra.study.results import Result
 from irnet_core.batches import forward
-from irnet_core.checkpoint import Prefixed
+from irnet_core.checkpoint import Folder, Prefixed
 from irnet_core.device import pick_device
 from irnet_core.ensemble import fit_members
 from irnet_core.errors import DataError, IRNetError

@@ -60,7 +60,8 @@ def train_stage(
     store = Store(settings().store)
     notation, chosen = check_choices(network, recipe, epochs, name)
     check_members(members, weights)
-    started_from, provenance = None, {}
+    started_from: Bundle | None = None
+    provenance: dict[str, object] = {}
     if parent is not None:
         started_from, identity, notation = check_parent(parent, network, chosen)
         chosen = chosen.for_transfer()
