@@ -54,8 +54,8 @@ def progress(what: str, total: float) -> Iterator[Update]:
         now = time.monotonic()
         if now - said >= SECONDS_BETWEEN_LINES:
             said = now
-            left = (now - begun) * (total - done) / done if done else float("nan")
-            say(f"{what}: {done:,.0f} of {total:,.0f}, {left:,.0f} s left  {note}")
+            left = _duration((now - begun) * (total - done) / done) if done else "unknown time"
+            say(f"{what}: {int(done):,} of {total:,.0f}, {left} left  {note}")
 
     yield update
     say(f"{what}: done in {time.monotonic() - begun:.1f} s")

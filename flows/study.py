@@ -83,8 +83,8 @@ def cells_stage(
                 break
             folder = results.checkpoints(key)
 
-            def report(_: float, note: str, done: int = done, name: str = cell.name) -> None:
-                update(done, f"{name} {note}")
+            def report(share: float, note: str, done: int = done, name: str = cell.name) -> None:
+                update(done + share, f"{name} {note}")
 
             report(0, f"on {cell.size or 'all'} rows")
             result = run_cell(cell, table, folder, report)

@@ -139,7 +139,7 @@ def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result
         if cell.learner not in CLASSICAL:
             run = partial(_network, folder=Prefixed(folder, f"pair-{i}-"))
         try:
-            predicted, more = run(cell, data, table.groups[train], update)
+            predicted, more = run(cell, data, table.groups[train], _part(update, i, table))
         except (IRNetError, ValueError, MemoryError, FloatingPointError) as error:
             return Result(status="failed", reason=f"{type(error).__name__}: {error}"[:500])
         if not np.isfinite(predicted).all():
@@ -168,6 +168,11 @@ def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result
     )
 
 
+def _part(update: Update, pair: int, table: Table) -> Update:
+    """Progress of one pair as a share of that of all."""
+    return lambda share, note: update((pair + share) / len(table.pairs), note)
+
+
 def _classical(
     cell: Cell, data: TrainingData, groups: np.ndarray, update: Update
 ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -191,8 +196,12 @@ def _network(
     if cell.epochs is not None:
         recipe = recipe.with_epochs(cell.epochs)
 
-    def report(_: int, status: Status) -> None:
-        update(0.0, f"epoch {status.epoch}/{status.epochs}, best MAE {status.best_mae:.4f}")
+    shares = [0.0] * cell.members
+
+    def report(member: int, status: Status) -> None:
+        shares[member] = status.rows_done / status.rows_total
+        best = f", best MAE {status.best_mae:.4f}" if status.best_epoch else ""
+        update(sum(shares) / cell.members, f"epoch {status.epoch}/{status.epochs}{best}")
 
     fits = fit_members(
         data,
