@@ -76,8 +76,8 @@ def train(
         str | None,
         typer.Option(
             "--from",
-            help="Name, id or folder of a model of another target to continue from: its layers "
-            "are taken over, its output is fitted anew, at a lower learning rate.",
+            help="Name, id or folder of a model, of this target or another, to continue from: its "
+            "layers are taken over, the output is fitted anew, at a lower learning rate.",
         ),
     ] = None,
     database: Annotated[

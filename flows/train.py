@@ -94,11 +94,7 @@ def train_stage(
     data, split = dataset.data, dataset.split
     if started_from is not None:
         met = check_parent_has_not_seen(started_from.card, dataset, store)
-        if n_met := met.get("validation_rows_it_trained_on"):
-            say(
-                f"{n_met:,} of {len(data.validation_y):,} validation rows are compositions that "
-                f"{started_from.card.name!r} was trained on: errors on new ones may be larger"
-            )
+        _say_what_continues(started_from, members, met, len(data.validation_y))
         provenance = provenance | met
     threads = use_threads(settings())
     fast = "bfloat16" if chosen.precision == "auto" and has_native_bf16(device) else "float32"
@@ -166,6 +162,19 @@ def train_stage(
             parameters=parameters,
             started=started,
         ).id
+
+
+def _say_what_continues(
+    parent: Bundle, members: int, met: dict[str, object], n_validation: int
+) -> None:
+    name, there = parent.card.name, len(parent.networks)
+    if members < there:
+        say(f"continue {members} of the {there} networks of {name!r}: --members {there} takes all")
+    if n_met := met.get("validation_rows_it_trained_on"):
+        say(
+            f"{n_met:,} of {n_validation:,} validation rows are compositions that {name!r} was "
+            "trained on: errors on new ones may be larger"
+        )
 
 
 def _fit_members(

@@ -31,6 +31,10 @@ def test_an_ensemble_that_continues_a_model(filled, cli):
     assert card.metrics["validation_mae_before_rounding"] == pytest.approx(
         card.metrics["validation"]["mae"], rel=0.01
     )
+    # who continues an ensemble by a single network is told so
+    result = cli(*TRAIN, "--name", "single", "--from", "next")
+    assert "continue 1 of the 2 networks of 'next': --members 2 takes all" in result.output
+    assert len(open_model("single", store)[0].networks) == 1
 
 
 @pytest.mark.parametrize(
