@@ -77,7 +77,8 @@ def train(
         typer.Option(
             "--from",
             help="Name, id or folder of a model, of this target or another, to continue from: its "
-            "layers are taken over, the output is fitted anew, at a lower learning rate.",
+            "layers are taken over, and its output if the target is the same; the learning rate is "
+            "lower.",
         ),
     ] = None,
     database: Annotated[

@@ -64,7 +64,7 @@ def train_stage(
     provenance: dict[str, object] = {}
     if parent is not None:
         started_from, identity, notation = check_parent(parent, network, chosen)
-        chosen = chosen.for_transfer()
+        chosen = chosen.for_transfer(started_from.card.target == target)
         provenance = {"model": identity, "target": started_from.card.target}
     device = pick_device(settings().device)
     source, table = store.open(snapshot, "snapshots"), store.open(features, "features")
@@ -107,7 +107,16 @@ def train_stage(
     )
     with store.staging("models", request) as staging:
         fits = _fit_members(
-            data, notation, chosen, seed, members, device, staging, started_from, dataset.unit
+            data,
+            notation,
+            chosen,
+            seed,
+            members,
+            device,
+            staging,
+            started_from,
+            target,
+            dataset.unit,
         )
         first = fits[0]
         card = Card(
@@ -186,12 +195,16 @@ def _fit_members(
     device: torch.device,
     staging: Staging,
     parent: Bundle | None,
+    target: str,
     unit: str,
 ) -> list[Fitted]:
     """Train the members and show how far they are."""
     n = len(data.train_y)
     rows = recipe.epochs(n) * (n // recipe.batch(n)) * recipe.batch(n)
-    starts = () if parent is None else tuple(Start(net, parent.inputs) for net in parent.networks)
+    starts: tuple[Start, ...] = ()
+    if parent is not None:
+        known = parent.target if parent.card.target == target else None
+        starts = tuple(Start(network, parent.inputs, known) for network in parent.networks)
     latest: dict[int, Status] = {}
     guard = Lock()
     with progress("train", members * rows) as update:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from irnet_core.elements import N_ELEMENTS, ElementSet
 from irnet_core.errors import NotationError, TrainingError
 from irnet_core.notation import Stack, has_spread, notation_of, parse_notation
+from irnet_core.scaling import Scaler
 
 #: Width of the layer that the spread is made of.
 SPREAD_WIDTH = 64
@@ -180,3 +181,14 @@ def take_over(network: Network, start: Network) -> None:
                 f"{start.n_inputs} inputs: leave out the network, or train from scratch"
             )
         own[name].load_state_dict(state)
+
+
+@torch.no_grad()
+def take_over_output(network: Network, start: Network, before: Scaler, now: Scaler) -> None:
+    """Copy the output layers too, from a network for the same target under another scaling."""
+    ratio = before.scale / now.scale
+    network.output.weight.copy_(start.output.weight * ratio)
+    network.output.bias.copy_(start.output.bias * ratio + (before.center - now.center) / now.scale)
+    if network.spread is not None and start.spread is not None:
+        network.spread.load_state_dict(start.spread.state_dict())
+        network.spread.output.bias.add_(ratio.log())

@@ -50,8 +50,9 @@ class Recipe:
         Share of the values dropped after each layer of a set of elements, in training alone.
     spread : bool
         Add an output for the spread of each prediction, see :mod:`irnet_core.training`.
-    transfer_rate : float
-        Share of the learning rate that remains where training continues another model.
+    transfer_rate, same_target_rate : float
+        Share of the learning rate that remains where training continues a model of another
+        target, or of the same one.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Recipe:
     dropout: float = 0.0
     spread: bool = False
     transfer_rate: float = 0.3
+    same_target_rate: float = 0.1
 
     def epochs(self, n_rows: int) -> int:
         """Number of passes over ``n_rows`` training rows."""
@@ -102,9 +104,10 @@ class Recipe:
             raise TrainingError(f"training needs at least 1 epoch, not {epochs}")
         return replace(self, min_epochs=epochs, max_epochs=epochs)
 
-    def for_transfer(self) -> Recipe:
+    def for_transfer(self, same_target: bool) -> Recipe:
         """The same recipe, at the lower learning rate that keeps what a network has learned."""
-        return replace(self, learning_rate=self.learning_rate * self.transfer_rate)
+        share = self.same_target_rate if same_target else self.transfer_rate
+        return replace(self, learning_rate=self.learning_rate * share)
 
 
 RECIPES = {

@@ -51,7 +51,8 @@ def fit(
     folder : Folder, optional
         Where checkpoints go; a checkpoint found there is continued.
     start : Start, optional
-        Network to continue from, of the same notation; its output layer starts anew.
+        Network to continue from, of the same notation. Its output layer starts anew where it was
+        trained for another target.
     keep : bool
         Write a checkpoint at the end too, from which a later call returns at once.
     report : callable, optional

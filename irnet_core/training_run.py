@@ -19,7 +19,7 @@ from irnet_core.checkpoint import Evaluation, Folder, Progress
 from irnet_core.device import autocast
 from irnet_core.dropout import Dropout
 from irnet_core.errors import TrainingError
-from irnet_core.networks import Network, decayed, take_over
+from irnet_core.networks import Network, decayed, take_over, take_over_output
 from irnet_core.notation import notation_of, parse_notation, with_spread
 from irnet_core.objective import losses
 from irnet_core.recipes import Recipe
@@ -31,10 +31,14 @@ _DRAWING = Lock()  # networks that train in threads share torch's generator
 
 @dataclass(frozen=True)
 class Start:
-    """A trained network to continue from: its body and input scaler are taken over."""
+    """A trained network to continue from: its body and input scaler are taken over.
+
+    `target` is the scaler of a network for the same target, whose output is taken over too.
+    """
 
     network: Network
     inputs: Scaler
+    target: Scaler | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ class Run:
             self.network.elements.know(data.inputs)
         if start is not None:
             take_over(self.network, start.network)
+            if start.target is not None:
+                take_over_output(self.network, start.network, start.target, data.target)
         spread = self.network.spread
         body = [p for part in self.network.body().values() for p in part.parameters()]
         body += self.network.output.parameters()

@@ -27,7 +27,7 @@ def test_an_ensemble_that_continues_a_model(filled, cli):
     assert card.weights == "bfloat16"
     assert [member["seed"] for member in card.members] == [0, 1]
     assert len(bundle.networks) == 2
-    assert card.recipe["learning_rate"] == pytest.approx(0.3 * parent.card.recipe["learning_rate"])
+    assert card.recipe["learning_rate"] == pytest.approx(0.1 * parent.card.recipe["learning_rate"])
     assert card.metrics["validation_mae_before_rounding"] == pytest.approx(
         card.metrics["validation"]["mae"], rel=0.01
     )

@@ -166,7 +166,7 @@ def test_training_continues_from_another_target(tmp_path):
     first = fit(data, NETWORK, recipe)
     assert first.progress.best_mae < np.abs(y - np.median(y)).mean()
     start = Start(first.network, first.inputs)
-    second = fit(data, NETWORK, recipe.for_transfer(), start=start)
+    second = fit(data, NETWORK, recipe.for_transfer(same_target=False), start=start)
     vectors = second.network.elements.vectors.weight
     distance = (vectors - first.network.elements.vectors.weight).abs().mean()
     assert distance < 0.1 * vectors.abs().mean()

@@ -12,7 +12,8 @@ from irnet_core.errors import TrainingError
 from irnet_core.networks import Network
 from irnet_core.recipes import recipe
 from irnet_core.splits import given_split
-from irnet_core.training import Start, TrainingData, fit
+from irnet_core.training import ScaledData, Start, TrainingData, fit
+from irnet_core.training_run import Run
 
 NETWORK = "16BARx2-8BARx1-1"
 PAPER = replace(recipe("paper"), max_epochs=6)
@@ -382,6 +383,24 @@ def test_a_start_lends_its_body_and_scaler():
     assert torch.equal(other.inputs.center, first.inputs.center)
     assert not torch.equal(other.network.output.weight, first.network.output.weight)
     assert not torch.equal(other.target.center, first.target.center)
+
+
+def test_a_start_for_the_same_target_lends_its_output_too():
+    first = train()
+    start = Start(first.network, first.inputs, first.target)
+    shifted = replace(DATA, train_y=3 * DATA.train_y + 2)  # another scaling of the target
+    still = replace(MODERN, learning_rate=0.0, weight_decay=0.0, averaging=0.0, dropout=0.0)
+    data = ScaledData(shifted, still, torch.device("cpu"), first.inputs)
+    before, after = first.network.eval(), Run(data, NETWORK, still, 1, start).network.eval()
+    x = data.validation_x
+    assert torch.allclose(
+        data.target.inverse(after(x)[:, :1]), first.target.inverse(before(x)[:, :1]), atol=1e-5
+    )
+    spreads = [
+        net(x)[:, 1] + scaler.scale.log()
+        for net, scaler in ((before, first.target), (after, data.target))
+    ]
+    assert torch.allclose(*spreads, atol=1e-5)
 
 
 def test_a_start_of_another_network():
