@@ -6,6 +6,7 @@ notation of :mod:`irnet_core.notation`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -186,9 +187,10 @@ def take_over(network: Network, start: Network) -> None:
 @torch.no_grad()
 def take_over_output(network: Network, start: Network, before: Scaler, now: Scaler) -> None:
     """Copy the output layers too, from a network for the same target under another scaling."""
-    ratio = before.scale / now.scale
+    ratio = float(before.scale / now.scale)
+    shift = float((before.center - now.center) / now.scale)
     network.output.weight.copy_(start.output.weight * ratio)
-    network.output.bias.copy_(start.output.bias * ratio + (before.center - now.center) / now.scale)
+    network.output.bias.copy_(start.output.bias * ratio + shift)
     if network.spread is not None and start.spread is not None:
         network.spread.load_state_dict(start.spread.state_dict())
-        network.spread.output.bias.add_(ratio.log())
+        network.spread.output.bias.add_(math.log(ratio))
