@@ -197,7 +197,7 @@ class Engine:
     def _linear(self, linear: nn.Linear) -> _Linear:
         weight = linear.weight.detach().to(self.dtype).contiguous()
         bias = linear.bias.detach().to(self.dtype)
-        packed = self.device.type == "cpu" and _has_onednn()
+        packed = self.device.type == "cpu" and _has_onednn(self.dtype)
         if packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
         return _Linear(weight, bias, packed)
@@ -213,9 +213,11 @@ def folded(network: Network) -> Network:
     return copied
 
 
-def _has_onednn() -> bool:
-    """Whether this build of torch has the products that its own compiler uses on CPUs."""
+def _has_onednn(dtype: torch.dtype) -> bool:
+    """Whether this build and this CPU have the products that torch's own compiler uses on CPUs."""
     operators = torch.ops.mkldnn
-    return torch.backends.mkldnn.is_available() and all(
+    there = torch.backends.mkldnn.is_available() and all(
         hasattr(operators, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
     )
+    # laid out in bfloat16 they need AVX-512
+    return there and (dtype != torch.bfloat16 or operators._is_mkldnn_bf16_supported())

@@ -30,7 +30,7 @@ def network(request):
 @pytest.mark.parametrize("rows", [0, 1, 7, 1024, 1500])
 def test_engine_is_the_network(network, rows, onednn, monkeypatch):
     if not onednn:
-        monkeypatch.setattr(engine, "_has_onednn", lambda: False)
+        monkeypatch.setattr(engine, "_has_onednn", lambda dtype: False)
     before = copy.deepcopy(network.state_dict())
     x = torch.randn(rows, 5)
     kept = x.clone()
@@ -46,7 +46,7 @@ def test_engine_is_the_network(network, rows, onednn, monkeypatch):
 @pytest.mark.parametrize("onednn", [True, False])
 def test_bfloat16_is_close(network, onednn, monkeypatch):
     if not onednn:
-        monkeypatch.setattr(engine, "_has_onednn", lambda: False)
+        monkeypatch.setattr(engine, "_has_onednn", lambda dtype: False)
     monkeypatch.setattr(engine, "has_native_bf16", lambda device: True)
     made = Engine(network, torch.device("cpu"), "auto")
     assert made.dtype == torch.bfloat16
@@ -61,4 +61,4 @@ def test_bfloat16_is_close(network, onednn, monkeypatch):
 
 def test_this_torch_has_the_products():
     # without them the engine is right but slow: a new version of torch must not lose them silently
-    assert engine._has_onednn() == torch.backends.mkldnn.is_available()
+    assert engine._has_onednn(torch.float32) == torch.backends.mkldnn.is_available()
