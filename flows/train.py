@@ -114,8 +114,7 @@ def train_stage(
             members,
             device,
             staging,
-            started_from,
-            target,
+            starts_of(started_from, target),
             dataset.unit,
         )
         first = fits[0]
@@ -186,6 +185,14 @@ def _say_what_continues(
         )
 
 
+def starts_of(parent: Bundle | None, target: str) -> tuple[Start, ...]:
+    """Networks to continue from; with their output where they were trained for this target."""
+    if parent is None:
+        return ()
+    known = parent.target if parent.card.target == target else None
+    return tuple(Start(network, parent.inputs, known) for network in parent.networks)
+
+
 def _fit_members(
     data: TrainingData,
     notation: str,
@@ -194,17 +201,12 @@ def _fit_members(
     members: int,
     device: torch.device,
     staging: Staging,
-    parent: Bundle | None,
-    target: str,
+    starts: tuple[Start, ...],
     unit: str,
 ) -> list[Fitted]:
     """Train the members and show how far they are."""
     n = len(data.train_y)
     rows = recipe.epochs(n) * (n // recipe.batch(n)) * recipe.batch(n)
-    starts: tuple[Start, ...] = ()
-    if parent is not None:
-        known = parent.target if parent.card.target == target else None
-        starts = tuple(Start(network, parent.inputs, known) for network in parent.networks)
     latest: dict[int, Status] = {}
     guard = Lock()
     with progress("train", members * rows) as update:

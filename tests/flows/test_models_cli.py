@@ -3,6 +3,7 @@
 import pytest
 
 from flows.models import open_model
+from flows.train import starts_of
 from infra.store import Store
 
 pytestmark = pytest.mark.timeout(600)  # the store comes from many processes, on a busy machine
@@ -31,6 +32,9 @@ def test_an_ensemble_that_continues_a_model(filled, cli):
     assert card.metrics["validation_mae_before_rounding"] == pytest.approx(
         card.metrics["validation"]["mae"], rel=0.01
     )
+    # the output goes along where the target is the same
+    assert [start.target for start in starts_of(parent, card.target)] == [parent.target]
+    assert [start.target for start in starts_of(parent, "band_gap_ev")] == [None]
     # who continues an ensemble by a single network is told so
     result = cli(*TRAIN, "--name", "single", "--from", "next")
     assert "continue 1 of the 2 networks of 'next': --members 2 takes all" in result.output

@@ -1,0 +1,13 @@
+import flows.progress
+from flows.progress import progress
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(flows.progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with progress("study", 2) as update:
+        update(0, "begun")
+        update(0.75, "epoch 3/4")
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert first == "study: 0 of 2, unknown time left  begun"
+    assert second == "study: 0 of 2, 0 s left  epoch 3/4"
+    assert last.startswith("study: done in ")
