@@ -24,6 +24,7 @@ from infra.store import Artifact
 from irnet_core.errors import DataError, FeatureSchemaError
 from irnet_core.feature_schema import FeatureSchema
 from irnet_core.hold_out import BY_ROW, split_without
+from irnet_core.notation import FRACTIONS
 from irnet_core.schema import COMPOSITION, FORMULA, ROW
 from irnet_core.split_rules import Given, Rule, SplitRows, Time
 from irnet_core.split_texts import only_pair, parse_split
@@ -163,7 +164,8 @@ def dataset(
     y = table.column(target).to_numpy().astype(np.float64)
     rows = split_rows(table, x, source_of(snapshot))
     split = split_without(rule, outer, rows)
-    data = TrainingData(x[split.train], y[split.train], x[split.validation], y[split.validation])
+    train, validation = split.train, split.validation
+    data = TrainingData(x[train], y[train], x[validation], y[validation], blocks[-1] == FRACTIONS)
     unit = (table.schema.field(target).metadata or {}).get(b"unit", b"as given").decode()
     validated = rows.compositions[split.validation]
     held = np.array([], object)

@@ -16,7 +16,7 @@ from infra.manifest import request_digest, utc_now
 from infra.refs import user_name
 from infra.settings import settings
 from infra.store import Artifact, Store
-from irnet_core.bundle import Bundle, versions
+from irnet_core.bundle import Bundle, scaler_tensors, versions
 from irnet_core.card import Card
 from irnet_core.device import pick_device
 from irnet_core.errors import ModelError
@@ -125,11 +125,8 @@ def difference(one: Bundle, other: Bundle) -> str:
             return what
     if one.card.parent and other.card.parent and one.card.parent != other.card.parent:
         return "parents"
-    scalers = ((one.inputs, other.inputs), (one.target, other.target))
-    alike = all(
-        torch.equal(here.center, there.center) and torch.equal(here.scale, there.scale)
-        for here, there in scalers
-    )
+    here, there = scaler_tensors(one), scaler_tensors(other)
+    alike = here.keys() == there.keys() and all(torch.equal(here[k], there[k]) for k in here)
     return "" if alike else "scaling"
 
 

@@ -28,10 +28,9 @@ from irnet_core.ensemble import fit_members
 from irnet_core.errors import DataError, IRNetError
 from irnet_core.feature_schema import FeatureSchema
 from irnet_core.metrics import metrics
-from irnet_core.notation import check_blocks, notation_of
+from irnet_core.notation import FRACTIONS, check_blocks, notation_of
 from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
-from irnet_core.scaling import Scaler
 from irnet_core.schema import COMPOSITION
 from irnet_core.split_rules import Given
 from irnet_core.split_texts import parse_split
@@ -125,7 +124,9 @@ def _shared(table: pa.Table, rule: Given) -> np.ndarray:
 def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result:
     """Fit and judge one learner, on all pairs together; what cannot be done is a result too."""
     begun = time.monotonic()
-    columns = np.r_[tuple(table.columns[block.name] for block in blocks_of(cell))]
+    blocks = [block.name for block in blocks_of(cell)]
+    columns = np.r_[tuple(table.columns[name] for name in blocks)]
+    fractions = blocks[-1] == FRACTIONS
     truths, predictions, rows, found_all = [], [], [], []
     for i, (train, validation) in enumerate(table.pairs):
         train = train[: cell.size]
@@ -134,6 +135,7 @@ def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result
             table.y[train],
             np.ascontiguousarray(table.x[validation][:, columns]),
             table.y[validation],
+            fractions,
         )
         run = _classical
         if cell.learner not in CLASSICAL:
@@ -228,6 +230,6 @@ def _network(
 def _predict(fitted: Fitted, x: np.ndarray, precision: str) -> np.ndarray:
     import torch  # the classical cells do without
 
-    inputs: Scaler = fitted.inputs
-    scaled = forward(fitted.network, inputs.forward(torch.from_numpy(x)), precision)
-    return fitted.target.inverse(scaled[:, :1])[:, 0].double().numpy()
+    raw = torch.from_numpy(x)
+    scaled = forward(fitted.network, fitted.inputs.forward(raw), precision)
+    return fitted.target.value(scaled[:, 0], raw).double().numpy()

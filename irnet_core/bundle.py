@@ -22,10 +22,12 @@ from irnet_core import card as card_file
 from irnet_core.calibration import Calibration
 from irnet_core.card import CARD, FORMAT, MAX_MEMBERS, WEIGHT_TYPES, Card, read_card
 from irnet_core.domain import N_QUANTILES, Domain
+from irnet_core.elements import N_ELEMENTS
 from irnet_core.errors import FeatureSchemaError, ModelError, NotationError
 from irnet_core.feature_schema import FeatureSchema
 from irnet_core.networks import Network
-from irnet_core.notation import check_blocks
+from irnet_core.notation import FRACTIONS, check_blocks
+from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
 
 __all__ = [
@@ -40,11 +42,13 @@ __all__ = [
     "pack",
     "read",
     "rounded",
+    "scaler_tensors",
     "unpack",
     "versions",
 ]
 
 WEIGHTS = "weights.safetensors"
+REFERENCES = "target.references"  # a target need not have them
 MAX_WEIGHTS_BYTES = 4 * 2**30
 
 
@@ -55,7 +59,7 @@ class Bundle:
     card: Card
     networks: tuple[Network, ...]
     inputs: Scaler
-    target: Scaler
+    target: TargetScaler
     domain: Domain | None = None
 
     @property
@@ -108,7 +112,7 @@ def rounded(network: Network, weights: str) -> Network:
 def pack(bundle: Bundle) -> dict[str, bytes]:
     """Files of a bundle, by name."""
     stored = WEIGHT_TYPES[bundle.card.weights]
-    tensors = _scaler_tensors(bundle)
+    tensors = scaler_tensors(bundle)
     for i, network in enumerate(bundle.networks):
         for key, value in network.state_dict().items():
             tensors[f"members.{i}.{key}"] = value.to(stored) if value.ndim == 2 else value
@@ -120,13 +124,15 @@ def pack(bundle: Bundle) -> dict[str, bytes]:
     return {WEIGHTS: safetensors.torch.save(data), CARD: bundle.card.to_json().encode()}
 
 
-def _scaler_tensors(bundle: Bundle) -> dict[str, Tensor]:
+def scaler_tensors(bundle: Bundle) -> dict[str, Tensor]:
+    """Scalers of a bundle, by the names of their tensors."""
+    references = bundle.target.references
     return {
         "inputs.center": bundle.inputs.center,
         "inputs.scale": bundle.inputs.scale,
         "target.center": bundle.target.center,
         "target.scale": bundle.target.scale,
-    }
+    } | ({} if references is None else {REFERENCES: references})
 
 
 def read(folder: str | Path) -> Bundle:
@@ -175,6 +181,8 @@ def unpack(files: dict[str, bytes], where: str) -> Bundle:
     prefixes = [f"members.{i}." for i in range(len(card.members))] if card.members else ["network."]
     shapes = _expected(card, expected, prefixes)
     found = {k: (tuple(v.shape), v.dtype) for k, v in tensors.items()}
+    if REFERENCES in found and str(card.inputs[-1]["name"]) == FRACTIONS:
+        shapes[REFERENCES] = (N_ELEMENTS,), torch.float32
     if found != shapes:
         wrong = sorted(k for k in shapes.keys() | found.keys() if shapes.get(k) != found.get(k))
         raise ModelError(
@@ -200,7 +208,7 @@ def unpack(files: dict[str, bytes], where: str) -> Bundle:
         card,
         tuple(networks),
         Scaler(tensors["inputs.center"], tensors["inputs.scale"]),
-        Scaler(tensors["target.center"], tensors["target.scale"]),
+        TargetScaler(tensors["target.center"], tensors["target.scale"], tensors.get(REFERENCES)),
         domain,
     )
 

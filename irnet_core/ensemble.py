@@ -43,7 +43,7 @@ def fit_members(
     folder : Folder
         Where checkpoints go. A member that has finished is not trained again.
     starts : tuple of Start
-        Networks of one model to continue from, in turn: they have one input scaler.
+        Networks of one model to continue from, in turn: they have the same scalers.
     keep : bool
         Keep the last checkpoint of a single network too.
     report : callable
@@ -57,7 +57,7 @@ def fit_members(
     threads = torch.get_num_threads()
     at_once = min(members, threads) if device.type == "cpu" else 1
     stopped = Event()
-    scaled = ScaledData(data, recipe, device, starts[0].inputs if starts else None)
+    scaled = ScaledData(data, recipe, device, starts[0] if starts else None)
 
     def heard(member: int, status: Status) -> None:
         if stopped.is_set():

@@ -64,12 +64,12 @@ def target_function(bundle: Bundle) -> Function:
         Predictions (n,) in the target's unit.
     """
     networks = _exact(bundle)
-    inputs, target = _double(bundle.inputs), _double(bundle.target)
+    inputs, target = bundle.inputs.to(torch.float64), bundle.target.to(torch.float64)
 
     def predict(x: Tensor) -> Tensor:
         scaled = inputs.forward(x)
-        outputs = torch.stack([network(scaled)[:, :1] for network in networks])
-        return target.inverse(outputs.mean(0))[:, 0]
+        outputs = torch.stack([network(scaled)[:, 0] for network in networks])
+        return target.value(outputs.mean(0), x)
 
     return predict
 
@@ -101,7 +101,7 @@ def attribution(bundle: Bundle, x: NDArray[np.floating]) -> Attribution:
     sets = [network.elements for network in networks if network.elements is not None]
     if not sets:
         return integrated_gradients(target_function(bundle), x, center.numpy())
-    inputs, target = _double(bundle.inputs), _double(bundle.target)
+    inputs, target = bundle.inputs.to(torch.float64), bundle.target.to(torch.float64)
     n, width = len(row), sets[0].n_outputs
 
     def function(joined: Tensor) -> Tensor:
@@ -109,8 +109,8 @@ def attribution(bundle: Bundle, x: NDArray[np.floating]) -> Attribution:
         outputs = []
         for i, network in enumerate(networks):
             own = joined[:, n + i * width : n + (i + 1) * width]
-            outputs.append(network.output(network.deeper(torch.cat([scaled, own], 1))[0])[:, :1])
-        return target.inverse(torch.stack(outputs).mean(0))[:, 0]
+            outputs.append(network.output(network.deeper(torch.cat([scaled, own], 1))[0])[:, 0])
+        return target.value(torch.stack(outputs).mean(0), joined[:, :n])
 
     fractions = inputs.forward(row[None])[0, -N_ELEMENTS:]
     with torch.no_grad():
@@ -237,10 +237,6 @@ def _exact(bundle: Bundle) -> list[Network]:
     for network in networks:
         network.requires_grad_(False)
     return networks
-
-
-def _double(scaler: Scaler) -> Scaler:
-    return Scaler(scaler.center.double(), scaler.scale.double())
 
 
 def _values(function: Function, begin: Tensor, way: Tensor, steps: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from irnet_core.device import pick_device
 from irnet_core.engine import Engine
 from irnet_core.errors import ModelError
 from irnet_core.objective import LOG_SPREAD
-from irnet_core.scaling import Scaler
 
 
 class Prediction(NamedTuple):
@@ -79,8 +78,8 @@ class Predictor:
         first = bundle.networks[0]
         self.n_inputs, self.n_hidden = first.n_inputs, first.n_hidden
         self.n_columns = first.n_outputs + (first.spread is not None)
-        self.inputs = _to(bundle.inputs, self.device)
-        self.target = _to(bundle.target, self.device)
+        self.inputs = bundle.inputs.to(self.device)
+        self.target = bundle.target.to(self.device)
         self.calibration = bundle.calibration
         self.domain = None if bundle.domain is None else bundle.domain.to(self.device)
 
@@ -152,7 +151,7 @@ class Predictor:
                 f"not {tuple(x.shape)}"
             )
         outputs, hidden = self._outputs(x)
-        means = self.target.inverse(outputs[:, :, 0]).double()  # (members, n)
+        means = self.target.value(outputs[:, :, 0], x).double()  # (members, n)
         variance = torch.zeros_like(means[0])
         if len(means) > 1:
             variance = means.var(0)
@@ -180,7 +179,3 @@ class Predictor:
                     if i == 0:
                         hidden[rows] = features
         return outputs, hidden
-
-
-def _to(scaler: Scaler, device: torch.device) -> Scaler:
-    return Scaler(scaler.center.to(device), scaler.scale.to(device))

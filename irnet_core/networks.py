@@ -6,7 +6,6 @@ notation of :mod:`irnet_core.notation`.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from irnet_core.elements import N_ELEMENTS, ElementSet
 from irnet_core.errors import NotationError, TrainingError
 from irnet_core.notation import Stack, has_spread, notation_of, parse_notation
-from irnet_core.scaling import Scaler
 
 #: Width of the layer that the spread is made of.
 SPREAD_WIDTH = 64
@@ -184,13 +182,8 @@ def take_over(network: Network, start: Network) -> None:
         own[name].load_state_dict(state)
 
 
-@torch.no_grad()
-def take_over_output(network: Network, start: Network, before: Scaler, now: Scaler) -> None:
-    """Copy the output layers too, from a network for the same target under another scaling."""
-    ratio = float(before.scale / now.scale)
-    shift = float((before.center - now.center) / now.scale)
-    network.output.weight.copy_(start.output.weight * ratio)
-    network.output.bias.copy_(start.output.bias * ratio + shift)
+def take_over_output(network: Network, start: Network) -> None:
+    """Copy the output layers too, from a network for the same target under the same scaling."""
+    network.output.load_state_dict(start.output.state_dict())
     if network.spread is not None and start.spread is not None:
         network.spread.load_state_dict(start.spread.state_dict())
-        network.spread.output.bias.add_(math.log(ratio))

@@ -22,6 +22,9 @@ class Recipe:
     scale_inputs, scale_target : bool
         Standardise the inputs (mean 0, standard deviation 1) and the target (median 0, mean
         absolute deviation 1) over the training rows.
+    references : bool
+        Take off the target what a value for each element explains of it, where that is much, see
+        :mod:`irnet_core.references`; for inputs that end in element fractions.
     learning_rate, weight_decay : float
         Peak learning rate of Adam and decoupled weight decay (0 is plain Adam).
     schedule : {"constant", "one-cycle"}
@@ -73,6 +76,7 @@ class Recipe:
     averaging: float
     gradient_clip: float
     precision: Literal["auto", "fp32"]
+    references: bool = False
     dropout: float = 0.0
     spread: bool = False
     transfer_rate: float = 0.3
@@ -152,6 +156,7 @@ RECIPES = {
         averaging=0.02,
         gradient_clip=1.0,
         precision="auto",
+        references=True,
         dropout=0.1,
         spread=True,
     ),

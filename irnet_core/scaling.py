@@ -51,6 +51,10 @@ class Scaler:
         scale = np.abs(y - center).mean() or 1.0
         return cls(_float32(np.array([center])), _float32(np.array([scale])))
 
+    def to(self, to: torch.device | torch.dtype) -> Scaler:
+        """The same on a device, or in another precision."""
+        return Scaler(self.center.to(to), self.scale.to(to))
+
     def forward(self, x: Tensor) -> Tensor:
         """Scale x (n, n_columns)."""
         return (x - self.center.to(x.device)) / self.scale.to(x.device)

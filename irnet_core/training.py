@@ -14,8 +14,8 @@ import torch
 
 from irnet_core.checkpoint import Folder
 from irnet_core.recipes import Recipe
-from irnet_core.training_data import ScaledData, TrainingData
-from irnet_core.training_run import Fitted, Run, Start, Status
+from irnet_core.training_data import ScaledData, Start, TrainingData
+from irnet_core.training_run import Fitted, Run, Status
 
 __all__ = ["Fitted", "ScaledData", "Start", "Status", "TrainingData", "fit"]
 
@@ -66,8 +66,7 @@ def fit(
         If there are too few rows, or the loss or every validation error is not finite.
     """
     if isinstance(data, TrainingData):
-        inputs = None if start is None else start.inputs
-        data = ScaledData(data, recipe, device or torch.device("cpu"), inputs)
+        data = ScaledData(data, recipe, device or torch.device("cpu"), start)
     run = Run(data, notation, recipe, seed, start)
     resumed_at = run.restore(folder) if folder is not None else 0
     unsaved = not run.finished

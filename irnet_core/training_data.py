@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from irnet_core.elements import N_ELEMENTS
 from irnet_core.errors import TrainingError
+from irnet_core.networks import Network
 from irnet_core.recipes import Recipe
+from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
 
 
@@ -21,12 +24,27 @@ class TrainingData:
     ----------
     train_x, validation_x : numpy.ndarray, float32, (n, n_inputs)
     train_y, validation_y : numpy.ndarray, float64, (n,)
+    fractions : bool
+        Whether the last 112 inputs are the element fractions.
     """
 
     train_x: np.ndarray
     train_y: np.ndarray
     validation_x: np.ndarray
     validation_y: np.ndarray
+    fractions: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained network to continue from: its body and input scaler are taken over.
+
+    `target` is the scaler of a network for the same target: it and the output are taken over too.
+    """
+
+    network: Network
+    inputs: Scaler
+    target: TargetScaler | None = None
 
 
 class ScaledData:
@@ -37,18 +55,19 @@ class ScaledData:
     data : TrainingData
     recipe : Recipe
     device : torch.device
-    inputs : Scaler, optional
-        Of a network to continue from.
+    start : Start, optional
+        Network to continue from, whose scalers are taken over.
 
     Attributes
     ----------
-    inputs, target : Scaler
+    inputs : Scaler
+    target : TargetScaler
     train_x, validation_x : torch.Tensor, float32, (n, n_inputs)
         Scaled.
     train_y : torch.Tensor, float32, (n, 1)
         Scaled.
     validation_y : torch.Tensor, float64, (n,)
-        As given.
+        In the target's unit, less what references explain.
 
     Raises
     ------
@@ -57,7 +76,11 @@ class ScaledData:
     """
 
     def __init__(
-        self, data: TrainingData, recipe: Recipe, device: torch.device, inputs: Scaler | None = None
+        self,
+        data: TrainingData,
+        recipe: Recipe,
+        device: torch.device,
+        start: Start | None = None,
     ) -> None:
         n, n_inputs = data.train_x.shape
         if n < 2 or len(data.validation_x) < 1:
@@ -66,18 +89,31 @@ class ScaledData:
                 f"{len(data.validation_x)}: choose another split"
             )
         self.device = device
-        if inputs is not None:
-            self.inputs = inputs
+        if start is not None:
+            self.inputs = start.inputs
         elif recipe.scale_inputs:
             self.inputs = Scaler.standard(data.train_x)
         else:
             self.inputs = Scaler.identity(n_inputs)
-        self.target = Scaler.robust(data.train_y) if recipe.scale_target else Scaler.identity(1)
-        self.train_x = self._scaled(self.inputs, data.train_x)
-        self.train_y = self._scaled(self.target, data.train_y[:, None])
-        self.validation_x = self._scaled(self.inputs, data.validation_x)
-        self.validation_y = torch.from_numpy(data.validation_y).to(device)
+        if start is not None and start.target is not None:
+            self.target = start.target
+        elif recipe.scale_target:
+            known = recipe.references and data.fractions
+            self.target = TargetScaler.fit(
+                data.train_y, data.train_x[:, -N_ELEMENTS:] if known else None
+            )
+        else:
+            self.target = TargetScaler.identity()
+        self.train_x = self._scaled(data.train_x)
+        rest = self._rest(data.train_x, data.train_y)
+        self.train_y = self.target.scaled(rest).float()[:, None].to(device)
+        self.validation_x = self._scaled(data.validation_x)
+        self.validation_y = self._rest(data.validation_x, data.validation_y).to(device)
 
-    def _scaled(self, scaler: Scaler, values: np.ndarray) -> Tensor:
-        scaled = scaler.forward(torch.from_numpy(values.astype(np.float32, copy=False)))
+    def _scaled(self, x: np.ndarray) -> Tensor:
+        scaled = self.inputs.forward(torch.from_numpy(x.astype(np.float32, copy=False)))
         return scaled.to(self.device)
+
+    def _rest(self, x: np.ndarray, y: np.ndarray) -> Tensor:
+        """Targets (n,), float64, less what references explain."""
+        return torch.from_numpy(y) - self.target.explained(torch.from_numpy(x))

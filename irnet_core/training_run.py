@@ -23,22 +23,11 @@ from irnet_core.networks import Network, decayed, take_over, take_over_output
 from irnet_core.notation import notation_of, parse_notation, with_spread
 from irnet_core.objective import losses
 from irnet_core.recipes import Recipe
+from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
-from irnet_core.training_data import ScaledData
+from irnet_core.training_data import ScaledData, Start
 
 _DRAWING = Lock()  # networks that train in threads share torch's generator
-
-
-@dataclass(frozen=True)
-class Start:
-    """A trained network to continue from: its body and input scaler are taken over.
-
-    `target` is the scaler of a network for the same target, whose output is taken over too.
-    """
-
-    network: Network
-    inputs: Scaler
-    target: Scaler | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +49,7 @@ class Fitted:
 
     network: Network
     inputs: Scaler
-    target: Scaler
+    target: TargetScaler
     progress: Progress
     epochs: int
     resumed_at: int
@@ -97,7 +86,7 @@ class Run:
         if start is not None:
             take_over(self.network, start.network)
             if start.target is not None:
-                take_over_output(self.network, start.network, start.target, data.target)
+                take_over_output(self.network, start.network)
         spread = self.network.spread
         body = [p for part in self.network.body().values() for p in part.parameters()]
         body += self.network.output.parameters()
@@ -170,9 +159,7 @@ class Run:
     def _evaluate(self, train_loss: float) -> None:
         network = self.average if self.recipe.averaging else self.network
         scaled = forward(network, self.data.validation_x, self.recipe.precision)
-        error = (
-            (self.data.target.inverse(scaled[:, 0]).double() - self.data.validation_y).abs().mean()
-        )
+        error = (self.data.target.rest(scaled[:, 0]).double() - self.data.validation_y).abs().mean()
         mae = float(error)
         if mae < self.progress.best_mae:
             self.progress.best_mae, self.progress.best_epoch = mae, self.progress.epoch

@@ -31,6 +31,7 @@ from irnet_core.inference import Predictor
 from irnet_core.networks import Network
 from irnet_core.notation import notation_of, with_spread
 from irnet_core.recipes import recipe
+from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
 from irnet_core.training import TrainingData, fit
 
@@ -63,7 +64,7 @@ def inference(
     card = Card(
         "bench", notation, "y", "eV", inputs, {}, 0, 1, 1, {}, {}, {}, members=[{}] * members
     )
-    bundle = Bundle(card, networks, Scaler.identity(N_INPUTS), Scaler.identity(1))
+    bundle = Bundle(card, networks, Scaler.identity(N_INPUTS), TargetScaler.identity())
     x = torch.randn(rows, N_INPUTS, device=device)
     plain = [Network(notation, N_INPUTS).to(device).eval() for _ in range(members)]
     batch = EVALUATION_BATCH[device.type]

@@ -8,11 +8,13 @@ import safetensors.torch
 import torch
 
 from irnet_core import bundle
-from irnet_core.bundle import CARD, WEIGHTS, Bundle, Card
+from irnet_core.bundle import CARD, REFERENCES, WEIGHTS, Bundle, Card
 from irnet_core.domain import Domain
+from irnet_core.elements import N_ELEMENTS
 from irnet_core.errors import FeatureSchemaError, ModelError
 from irnet_core.feature_schema import FeatureSchema
 from irnet_core.networks import Network
+from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
 
 SCHEMAS = [
@@ -45,7 +47,7 @@ def made():
     )
     networks = (Network(card.network, 4).eval(), Network(card.network, 4).eval())
     inputs = Scaler(torch.randn(4), torch.rand(4) + 0.5)
-    target = Scaler(torch.tensor([1.5]), torch.tensor([2.0]))
+    target = TargetScaler(torch.tensor([1.5]), torch.tensor([2.0]))
     return Bundle(card, networks, inputs, target, Domain.fit(torch.randn(50, 4)))
 
 
@@ -87,6 +89,24 @@ def test_round_trip_is_exact(made, files, tmp_path):
     assert torch.equal(found.target.scale, made.target.scale)
     assert not found.networks[0].training
     assert bundle.pack(found) == files
+
+
+def test_references_go_with_fractions(made):
+    blocks = [{"name": "fractions", "hash": "00", "columns": N_ELEMENTS}]
+    network = Network(made.card.network, N_ELEMENTS).eval()
+    target = replace(made.target, references=torch.randn(N_ELEMENTS))
+    with_fractions = Bundle(
+        replace(made.card, inputs=blocks, members=[{"seed": 0}], domain={}),
+        (network,),
+        Scaler.identity(N_ELEMENTS),
+        target,
+    )
+    files = bundle.pack(with_fractions)
+    assert torch.equal(bundle.unpack(files, "here").target.references, target.references)
+    for wrong in (torch.zeros(N_ELEMENTS - 1), torch.zeros(N_ELEMENTS).half()):
+        changed = with_weights(files, lambda t, wrong=wrong: t.update({REFERENCES: wrong}))
+        fails(changed, "'target.references' is .*, not")
+    fails(with_weights(files, lambda t: t[REFERENCES][3].fill_(float("nan"))), "not finite")
 
 
 @pytest.mark.parametrize("outputs", ["1", "1S"])
@@ -223,6 +243,10 @@ def test_weights_of_odd_types(files, type_):
         (lambda t: t["domain.quantiles"][50].fill_(-1.0), "'domain.quantiles' that do not rise"),
         (lambda t: t["target.scale"].zero_(), "not positive, in 'target.scale'"),
         (lambda t: t["inputs.scale"][1].fill_(-1.0), "not positive, in 'inputs.scale'"),
+        (
+            lambda t: t.update({"target.references": torch.zeros(N_ELEMENTS)}),
+            "'target.references' is .* not part of it",  # no fractions among the inputs
+        ),
     ],
 )
 def test_weights_that_are_not_the_card_s(files, change, message):

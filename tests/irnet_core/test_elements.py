@@ -14,6 +14,7 @@ from irnet_core.errors import NotationError
 from irnet_core.explain import attribution, target_function
 from irnet_core.networks import Network
 from irnet_core.recipes import RECIPES
+from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
 from irnet_core.training import Start, TrainingData, fit
 
@@ -149,8 +150,11 @@ def test_engine_is_the_network(network, scaler, rows, monkeypatch):
         assert (found - wanted).abs().mean() < 0.05
 
 
-def test_shares_sum_to_the_difference(network, scaler):
-    bundle = Bundle(None, (network, network), scaler, Scaler.robust(np.arange(9.0)))
+@pytest.mark.parametrize("explained", [False, True])
+def test_shares_sum_to_the_difference(network, scaler, explained):
+    references = torch.linspace(-2, 3, N_ELEMENTS) if explained else None
+    target = TargetScaler(torch.tensor([4.0]), torch.tensor([2.0]), references)
+    bundle = Bundle(None, (network, network), scaler, target)
     for row in inputs(12):
         found = attribution(bundle, row)
         value = target_function(bundle)(torch.from_numpy(row[None]).double())

@@ -12,6 +12,7 @@ from irnet_core.errors import DataError
 from irnet_core.evaluation import LEVELS, Outputs, cost, evaluation, first_member, outputs
 from irnet_core.inference import Predictor
 from irnet_core.networks import Network
+from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
 
 NOTATION = "8BARx1-1"
@@ -85,7 +86,7 @@ def ensemble():
         domain={"rows": 100},
     )
     one = Scaler(torch.zeros(3), torch.ones(3))
-    target = Scaler(torch.zeros(1), torch.ones(1))
+    target = TargetScaler(torch.zeros(1), torch.ones(1))
     domain = Domain.fit(torch.randn(100, networks[0].n_hidden))
     return Bundle(card, networks, one, target, domain)
 

@@ -1,4 +1,6 @@
 import copy
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +10,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from irnet_core.bundle import Bundle, Card
+from irnet_core.elements import N_ELEMENTS
 from irnet_core.engine import folded
 from irnet_core.errors import ModelError
 from irnet_core.inference import Predictor
 from irnet_core.networks import Layer, Network
+from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
 
 
@@ -32,7 +36,7 @@ def bundle(request):
     )
     inputs = Scaler(torch.tensor([1.0, -2.0, 0.5]), torch.tensor([2.0, 0.5, 1.0]))
     return Bundle(
-        card, (network.eval(),), inputs, Scaler(torch.tensor([10.0]), torch.tensor([3.0]))
+        card, (network.eval(),), inputs, TargetScaler(torch.tensor([10.0]), torch.tensor([3.0]))
     )
 
 
@@ -51,6 +55,23 @@ def test_prediction_written_out(bundle, x):
     assert found.shape == (1500,)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(predictor(torch.from_numpy(x)), found)
+
+
+def test_prediction_with_references(bundle):
+    """What the elements explain is added to each member, on both precisions' way out."""
+    torch.manual_seed(0)
+    network = Network("8BARx2-1S", N_ELEMENTS).eval()
+    target = TargetScaler(torch.ones(1), torch.full((1,), 2.0), torch.randn(N_ELEMENTS))
+    card = replace(bundle.card, inputs=[{"name": "fractions", "hash": "0", "columns": N_ELEMENTS}])
+    made = Bundle(card, (network, network), Scaler.identity(N_ELEMENTS), target)
+    x = torch.rand(7, N_ELEMENTS)
+    with torch.no_grad():
+        outputs = network(x)
+    found = Predictor(made, precision="fp32").raw(x)
+    expected = outputs[:, 0] * 2 + 1 + x @ target.references
+    torch.testing.assert_close(found.mean, expected.double(), rtol=1e-5, atol=1e-5)
+    spread = outputs[:, 1].exp() * 2 * math.sqrt(2)
+    torch.testing.assert_close(found.spread, spread.double(), rtol=1e-5, atol=1e-5)
 
 
 def test_folding_keeps_the_original(bundle, x):

@@ -1,0 +1,105 @@
+"""A target measured from its elements: what a sum over them explains is taken off first.
+
+The total energy of a compound is mostly that of its atoms, its volume mostly theirs: a value for
+each element, weighted by fractions, explains three quarters of either, and a network that has
+learned the elements' values has little of its precision left for how they bond. So the values are
+fitted beforehand, and the network learns the rest. Potentials for molecular dynamics do the same
+(atomic reference energies, e.g. Batatia et al., arXiv 2206.07697).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from irnet_core.elements import N_ELEMENTS
+from irnet_core.scaling import Scaler
+
+#: References are kept where they leave at most this share of the mean absolute deviation: what
+#: they explain of band gaps or of energies above the hull, most of them zero, only blurs the zeros.
+MOST_LEFT = 0.7
+RIDGE = 0.1  # rows of a pure element that say its value is that of all
+ROUNDS = 6
+OUTLIER = 15.0  # median absolute residuals; such rows say nothing of their elements
+
+
+@dataclass(frozen=True)
+class TargetScaler:
+    """``y = references . fractions + center + scale * output``.
+
+    Attributes
+    ----------
+    center, scale : torch.Tensor, float32, (1,)
+        Median and mean absolute deviation of what the references leave.
+    references : torch.Tensor, float32, (112,), or None
+        By atomic number, in the target's unit; the fractions are the last columns of the inputs.
+    """
+
+    center: Tensor
+    scale: Tensor
+    references: Tensor | None = None
+
+    @classmethod
+    def identity(cls) -> TargetScaler:
+        """A scaler that changes nothing."""
+        return cls(torch.zeros(1), torch.ones(1))
+
+    @classmethod
+    def fit(cls, y: np.ndarray, fractions: np.ndarray | None = None) -> TargetScaler:
+        """Scaler for a target y (n,), with references if fractions (n, 112) explain enough of it.
+
+        Deaf to single outliers, which the tables of all databases have.
+        """
+        found = None if fractions is None else _references(y, fractions)
+        rest = Scaler.robust(y if found is None else y - fractions @ found)
+        references = None if found is None else torch.from_numpy(found.astype(np.float32))
+        return cls(rest.center, rest.scale, references)
+
+    def to(self, to: torch.device | torch.dtype) -> TargetScaler:
+        """The same on a device, or in another precision."""
+        references = None if self.references is None else self.references.to(to)
+        return TargetScaler(self.center.to(to), self.scale.to(to), references)
+
+    def explained(self, x: Tensor) -> Tensor:
+        """What the references say (n,) of raw inputs (n, n_inputs)."""
+        if self.references is None:
+            return x.new_zeros(len(x))
+        return x[:, -N_ELEMENTS:] @ self.references.to(x.dtype)
+
+    def rest(self, outputs: Tensor) -> Tensor:
+        """What outputs of a network, of any shape, say beyond the references."""
+        return outputs * self.scale.to(outputs) + self.center.to(outputs)
+
+    def value(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """Target (..., n) for outputs (..., n) of raw inputs (n, n_inputs)."""
+        return self.rest(outputs) + self.explained(x)
+
+    def scaled(self, rest: Tensor) -> Tensor:
+        """What a network is trained on: a target less :meth:`explained`, scaled."""
+        return (rest - self.center.to(rest)) / self.scale.to(rest)
+
+
+def _references(y: np.ndarray, fractions: np.ndarray) -> np.ndarray | None:
+    """Values (112,) by ridge regression on rows that are no outliers; None if they explain little.
+
+    An element's value is its distance from the median of all, and 0 where it has no row. How much
+    is left is judged on rows that are left out, one at a time.
+    """
+    shifted = y - np.median(y)
+    shares = fractions.astype(np.float64)
+    kept = np.ones(len(y), bool)
+    values = np.zeros(N_ELEMENTS)
+    left = np.abs(shifted)
+    for _ in range(ROUNDS):
+        rows = shares[kept]
+        inverse = np.linalg.inv(rows.T @ rows + RIDGE * np.eye(N_ELEMENTS))
+        values = inverse @ (rows.T @ shifted[kept])
+        left = np.abs(shifted - shares @ values)
+        leverage = np.where(kept, ((shares @ inverse) * shares).sum(1), 0.0)
+        left /= np.maximum(1 - leverage, RIDGE)
+        kept = left <= OUTLIER * np.median(left)
+    explains = left[kept].mean() <= MOST_LEFT * np.abs(shifted[kept]).mean()
+    return values if explains else None
