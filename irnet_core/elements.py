@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from irnet_core.dropout import Dropout
+from irnet_core.element_properties import element_properties
 from irnet_core.scaling import Scaler
 
 #: Columns of the block of fractions, the last ones of a network's inputs: atomic numbers 1 to 112.
@@ -55,6 +56,27 @@ class Attention(nn.Module):
         return y
 
 
+class KnownVectors(nn.Module):
+    """Vectors of the elements: their known properties, mapped, and a small learned correction.
+
+    Elements of few training rows start where similar ones are.
+    """
+
+    table: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.tensor(element_properties()))
+        self.known = nn.Linear(self.table.shape[1], width)
+        self.learned = nn.Embedding(N_ELEMENTS, width)
+        nn.init.normal_(self.known.weight)
+        nn.init.normal_(self.learned.weight, std=0.1)
+
+    def forward(self, element: Tensor) -> Tensor:
+        """Vectors (..., width) of elements (...), by their columns."""
+        return nn.functional.embedding(element, self.known(self.table) + self.learned.weight)
+
+
 class ElementSet(nn.Module):
     """A vector (n, 2 width) for scaled fractions (n, 112).
 
@@ -64,6 +86,8 @@ class ElementSet(nn.Module):
         Of the elements' vectors, a multiple of 4.
     count : int
         Layers of attention.
+    properties : bool
+        Begin with what is known of the elements.
 
     Attributes
     ----------
@@ -74,12 +98,12 @@ class ElementSet(nn.Module):
     center: Tensor
     scale: Tensor
 
-    def __init__(self, width: int, count: int) -> None:
+    def __init__(self, width: int, count: int, properties: bool = False) -> None:
         super().__init__()
         self.n_outputs = 2 * width
         self.register_buffer("center", torch.zeros(N_ELEMENTS))
         self.register_buffer("scale", torch.ones(N_ELEMENTS))
-        self.vectors = nn.Embedding(N_ELEMENTS, width)
+        self.vectors = KnownVectors(width) if properties else nn.Embedding(N_ELEMENTS, width)
         self.share = nn.Linear(N_SHARE, width)
         self.layers = nn.ModuleList(Attention(width) for _ in range(count))
         self.norm = nn.LayerNorm(width)

@@ -14,7 +14,8 @@ after it, as in ``-1S``, adds one output: the logarithm of the spread of each pr
 small layer of its own on the output of the first stack. Later layers know little of it: what they
 keep is nearly the prediction alone. A first term ``128Ex3`` has the network take its last inputs,
 the element fractions, as a set of elements: three layers of attention over vectors of width 128,
-see :mod:`irnet_core.elements`, whose result joins the other inputs.
+see :mod:`irnet_core.elements`, whose result joins the other inputs. In ``128EPx3`` these vectors
+begin with what is known of the elements, their properties, instead of nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ FAMILIES = ("plain", "srnet", "irnet")
 #: The block of features that holds element fractions.
 FRACTIONS = "fractions"
 #: Networks by names of their own.
-NAMED = {"irnet-elements": "128Ex3-512BARx4-256BARx3-128BARx3-64BARx2-32BARx1-1"}
+NAMED = {"irnet-elements": "128EPx3-512BARx4-256BARx3-128BARx3-64BARx2-32BARx1-1"}
 
 # A notation comes from a command line or a model card: these bounds keep a typing error, or a
 # hostile card, from asking for a terabyte of weights.
@@ -53,7 +54,7 @@ MAX_ELEMENT_WIDTH = 1_024
 
 # few digits, and no others than 0-9: int() takes more of both, or fails on them
 _STACK = re.compile(r"([0-9]{1,9})(B?)(A?)(R?)(?:x([0-9]{1,9}))?(R?)")
-_ELEMENTS = re.compile(r"([0-9]{1,9})Ex([0-9]{1,9})")
+_ELEMENTS = re.compile(r"([0-9]{1,9})E(P?)x([0-9]{1,9})")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -109,10 +110,21 @@ def notation_of(name: str) -> str:
 
 
 class Elements(NamedTuple):
-    """Width of the elements' vectors and number of layers of attention: the term ``128Ex3``."""
+    """A first term: ``128Ex3``, with properties ``128EPx3``.
+
+    Attributes
+    ----------
+    width : int
+        Of the elements' vectors.
+    layers : int
+        Of attention.
+    properties : bool
+        Whether the vectors begin with known properties of the elements.
+    """
 
     width: int
     layers: int
+    properties: bool
 
 
 class Parsed(NamedTuple):
@@ -136,7 +148,7 @@ def parse_notation(notation: str) -> Parsed:
     elements = None
     for position, term in enumerate(hidden, 1):
         if position == 1 and (match := _ELEMENTS.fullmatch(term)):
-            elements = _elements(notation, *(int(number) for number in match.groups()))
+            elements = _elements(notation, match)
             continue
         match = _STACK.fullmatch(term)
         if match is None:
@@ -173,13 +185,14 @@ def parse_notation(notation: str) -> Parsed:
     return Parsed(elements, stacks, int(output))
 
 
-def _elements(notation: str, width: int, count: int) -> Elements:
+def _elements(notation: str, term: re.Match[str]) -> Elements:
+    width, properties, count = int(term[1]), bool(term[2]), int(term[3])
     if not (0 < width <= MAX_ELEMENT_WIDTH and width % HEADS == 0 and 0 < count <= MAX_LAYERS):
         raise NotationError(
-            f"term '{width}Ex{count}' of network {notation!r} must have a width up to "
+            f"term {term[0]!r} of network {notation!r} must have a width up to "
             f"{MAX_ELEMENT_WIDTH} that {HEADS} divides, and 1-{MAX_LAYERS} layers"
         )
-    return Elements(width, count)
+    return Elements(width, count, properties)
 
 
 def with_spread(notation: str) -> str:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from irnet_core.bundle import Bundle
-from irnet_core.elements import N_ELEMENTS, WIDTHS, ElementSet, attend, by_size
+from irnet_core.element_properties import element_properties
+from irnet_core.elements import N_ELEMENTS, WIDTHS, ElementSet, KnownVectors, attend, by_size
 from irnet_core.engine import Engine
 from irnet_core.errors import NotationError
 from irnet_core.explain import attribution, target_function
@@ -18,7 +19,7 @@ from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
 from irnet_core.training import Start, TrainingData, fit
 
-NETWORK = "16Ex2-32BARx2-16BARx1-1S"
+NETWORKS = ["16Ex2-32BARx2-16BARx1-1S", "16EPx2-32BARx2-16BARx1-1S"]
 N_ATTRIBUTES = 5
 
 
@@ -43,10 +44,10 @@ def scaler():
     return Scaler.standard(inputs(500, 1))
 
 
-@pytest.fixture(scope="module")
-def network(scaler):
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(scaler, request):
     torch.manual_seed(0)
-    made = Network(NETWORK, N_ATTRIBUTES + N_ELEMENTS)
+    made = Network(request.param, N_ATTRIBUTES + N_ELEMENTS)
     made.elements.know(scaler)
     made.train()
     for seed in range(10):
@@ -111,6 +112,26 @@ def test_elements_are_told_apart_and_see_each_other():
     assert (mixed[0] - 0.5 * first[0]).abs().max() > 1e-3
 
 
+def test_known_vectors_begin_with_what_is_alike():
+    """Before any training praseodymium is nearer to neodymium than to oxygen."""
+    for seed in range(5):
+        torch.manual_seed(seed)
+        vectors = KnownVectors(32)(torch.tensor([58, 59, 7])).detach()  # Pr, Nd, O
+        alike, other = (vectors[1:] - vectors[0]).norm(dim=1)
+        assert alike < 0.5 * other
+
+
+def test_the_table_of_properties():
+    table = element_properties()
+    assert table.shape[0] == N_ELEMENTS
+    assert np.isfinite(table).all()
+    assert not table.flags.writeable
+    known = table[:94]
+    np.testing.assert_allclose(known.mean(0)[:22], 0, atol=0.02)  # gaps, few, are 0
+    for columns in (slice(22), slice(22, 56), slice(56, None)):
+        assert 0.8 < (known[:, columns] ** 2).sum(1).mean() < 1.01
+
+
 @given(arrays(np.float64, 6, elements=st.floats(0.01, 1)), st.permutations(range(6)))
 def test_the_order_of_elements_does_not_matter(amounts, order):
     """Whatever column an element has: the same vectors in other columns give the same."""
@@ -167,10 +188,10 @@ def test_training_continues_from_another_target(tmp_path):
     y = x[:, N_ATTRIBUTES : N_ATTRIBUTES + 40] @ np.linspace(-1, 1, 40)
     data = TrainingData(x[:300], y[:300].astype(float), x[300:], y[300:].astype(float))
     recipe = RECIPES["modern"].with_epochs(2)
-    first = fit(data, NETWORK, recipe)
+    first = fit(data, NETWORKS[0], recipe)
     assert first.progress.best_mae < np.abs(y - np.median(y)).mean()
     start = Start(first.network, first.inputs)
-    second = fit(data, NETWORK, recipe.for_transfer(same_target=False), start=start)
+    second = fit(data, NETWORKS[0], recipe.for_transfer(same_target=False), start=start)
     vectors = second.network.elements.vectors.weight
     distance = (vectors - first.network.elements.vectors.weight).abs().mean()
     assert distance < 0.1 * vectors.abs().mean()
@@ -181,6 +202,8 @@ def test_training_continues_from_another_target(tmp_path):
     [
         ("18Ex2-32BAR-1", 200, "18Ex2.*that 4 divides"),
         ("16Ex0-32BAR-1", 200, "1-1024 layers"),
+        ("18EPx2-32BAR-1", 200, "18EPx2.*that 4 divides"),
+        ("16PEx2-32BAR-1", 200, "term 1 of network"),
         ("1028Ex1-32BAR-1", 200, "a width up to 1024"),
         ("32BAR-16Ex2-1", 200, "term 2 of network"),
         ("16Ex2-1", 200, "no hidden layer"),
