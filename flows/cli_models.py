@@ -21,7 +21,7 @@ FormulaColumn = Annotated[str, typer.Option(help="Column that holds the formulas
 Network = Annotated[
     str | None,
     typer.Option(
-        help="irnet-elements (learned vectors of the elements beside the attributes), irnet-N, "
+        help="irnet-elements (vectors of the elements beside the attributes), irnet-N, "
         "srnet-N or plain-N with N of 10, 17, 24, 48, or a raw notation. By default what "
         "--from names has, irnet-elements, or for --recipe paper irnet-17."
     ),

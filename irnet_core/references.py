@@ -23,6 +23,7 @@ from irnet_core.scaling import Scaler
 MOST_LEFT = 0.7
 RIDGE = 0.1  # rows of a pure element that say its value is that of all
 ROUNDS = 6
+BLOCK = 16_384  # rows at a time, so that no second table of fractions is held
 OUTLIER = 15.0  # median absolute residuals; such rows say nothing of their elements
 
 
@@ -54,9 +55,11 @@ class TargetScaler:
         Deaf to single outliers, which the tables of all databases have.
         """
         found = None if fractions is None else _references(y, fractions)
-        rest = Scaler.robust(y if found is None else y - fractions @ found)
-        references = None if found is None else torch.from_numpy(found.astype(np.float32))
-        return cls(rest.center, rest.scale, references)
+        if fractions is None or found is None:
+            rest = Scaler.robust(y)
+            return cls(rest.center, rest.scale)
+        rest = Scaler.robust(y - fractions @ found)
+        return cls(rest.center, rest.scale, torch.from_numpy(found))
 
     def to(self, to: torch.device | torch.dtype) -> TargetScaler:
         """The same on a device, or in another precision."""
@@ -83,23 +86,28 @@ class TargetScaler:
 
 
 def _references(y: np.ndarray, fractions: np.ndarray) -> np.ndarray | None:
-    """Values (112,) by ridge regression on rows that are no outliers; None if they explain little.
+    """Values (112,), float32, by ridge regression on rows that are no outliers; None if they explain little.
 
     An element's value is its distance from the median of all, and 0 where it has no row. How much
     is left is judged on rows that are left out, one at a time.
     """
     shifted = y - np.median(y)
-    shares = fractions.astype(np.float64)
     kept = np.ones(len(y), bool)
-    values = np.zeros(N_ELEMENTS)
     left = np.abs(shifted)
+    values = np.zeros(N_ELEMENTS)
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(y), BLOCK)]
     for _ in range(ROUNDS):
-        rows = shares[kept]
-        inverse = np.linalg.inv(rows.T @ rows + RIDGE * np.eye(N_ELEMENTS))
-        values = inverse @ (rows.T @ shifted[kept])
-        left = np.abs(shifted - shares @ values)
-        leverage = np.where(kept, ((shares @ inverse) * shares).sum(1), 0.0)
-        left /= np.maximum(1 - leverage, RIDGE)
+        square, moment = RIDGE * np.eye(N_ELEMENTS), np.zeros(N_ELEMENTS)
+        for rows in blocks:
+            shares = fractions[rows][kept[rows]].astype(np.float64)
+            square += shares.T @ shares
+            moment += shares.T @ shifted[rows][kept[rows]]
+        inverse = np.linalg.inv(square)
+        values = inverse @ moment
+        for rows in blocks:
+            shares = fractions[rows].astype(np.float64)
+            leverage = np.where(kept[rows], ((shares @ inverse) * shares).sum(1), 0.0)
+            left[rows] = np.abs(shifted[rows] - shares @ values) / np.maximum(1 - leverage, RIDGE)
         kept = left <= OUTLIER * np.median(left)
     explains = left[kept].mean() <= MOST_LEFT * np.abs(shifted[kept]).mean()
-    return values if explains else None
+    return values.astype(np.float32) if explains else None
