@@ -86,7 +86,7 @@ class TargetScaler:
 
 
 def _references(y: np.ndarray, fractions: np.ndarray) -> np.ndarray | None:
-    """Values (112,), float32, by ridge regression on rows that are no outliers; None if they explain little.
+    """Values (112,), float32, by ridge regression on all but outliers; None if they explain little.
 
     An element's value is its distance from the median of all, and 0 where it has no row. How much
     is left is judged on rows that are left out, one at a time.
