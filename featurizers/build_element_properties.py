@@ -10,8 +10,6 @@ doi 10.1038/npjcompumats.2016.28, as :mod:`featurizers.elements` has them.
 Atoms and elemental substances: mendeleev (MIT licence), doi 10.5281/zenodo.5233824, whose
 documentation names the source of each column; Miedema's parameters are de Boer et al.,
 "Cohesion in Metals" (1988).
-Vectors of the elements' names, learned from 3.3 million abstracts: Tshitoyan et al., Nature 571, 95
-(2019), doi 10.1038/s41586-019-1335-8, as matminer (BSD licence) ships them.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from featurizers.elements import MAGPIE_PROPERTIES, SYMBOLS
+from featurizers.elements import MAGPIE_PROPERTIES
 from irnet_core.element_properties import PATH, TENSOR
 from irnet_core.elements import N_ELEMENTS
 
@@ -66,7 +64,7 @@ IONIZATIONS = [1, 2, 3]
 
 def build() -> bytes:
     """Content of the file."""
-    parts = [_magpie(), _atoms(), _names()]
+    parts = [_magpie(), _atoms()]
     table = np.concatenate([_scaled(part) for part in parts], axis=1).astype(np.float32)
     return save({TENSOR: np.ascontiguousarray(table)})
 
@@ -93,16 +91,6 @@ def _atoms() -> np.ndarray:
     values[list(LOGARITHMS)] = np.log(values[list(LOGARITHMS)])
     energies = fetch_ionization_energies(degree=IONIZATIONS).reindex(numbers)
     return np.column_stack([values.to_numpy(), energies.to_numpy(dtype=float)])
-
-
-def _names() -> np.ndarray:
-    """Vectors (112, 200) of the elements' names; those of the heaviest are missing."""
-    from matminer.utils.data import MatscholarElementData
-
-    known = MatscholarElementData(impute_nan=False).all_element_data
-    missing = np.full(len(known["H"]), np.nan)
-    symbols = SYMBOLS[1 : N_ELEMENTS + 1]
-    return np.array([[*known[s].values()] if s in known else missing for s in symbols])
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""What is known of the elements, as numbers for a network to begin with.
+"""Properties of atoms and of elemental substances, for a network to begin with.
 
 ``element_properties.safetensors`` is written by :mod:`featurizers.build_element_properties`, which
-names the sources: properties of atoms and of elemental substances, and vectors of the elements'
-names as the literature of materials uses them.
+names the sources.
 """
 
 from __future__ import annotations
