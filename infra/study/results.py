@@ -15,6 +15,8 @@ from infra.folder import Folder
 from infra.manifest import request_digest
 from infra.store import Store
 from infra.study.grid import Cell, DataSet
+from irnet_core.notation import notation_of
+from irnet_core.recipes import recipe
 from irnet_core.schema import CURVES, RESULTS, arrow_schema, unit_of
 
 VERSION = 4  # raised when the same cell would come out otherwise
@@ -89,6 +91,8 @@ def cell_key(cell: Cell, data: DataSet, content: str, schemas: Sequence[str]) ->
     """
     table = data.model_dump(exclude={"published"})  # what others reached changes nothing here
     asked = {"cell": asdict(cell), "data": table, "version": VERSION}
+    if cell.recipe is not None:  # what these names mean may change
+        asked |= {"network": notation_of(cell.network), "recipe": asdict(recipe(cell.recipe))}
     return request_digest("studies", {"table": content}, {**asked, "schemas": list(schemas)})
 
 

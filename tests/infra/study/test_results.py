@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from infra.store import Store
 from infra.study.grid import Cell, DataSet
 from infra.study.results import Result, Results, as_csv, cell_key, curves_table, results_table
+from irnet_core.notation import NAMED
+from irnet_core.recipes import RECIPES
 
 DATA = DataSet(name="a", table="a.csv", target="gap_ev")
 CELL = Cell("a", "composition", "irnet", 17, "modern", 100, 5, None, 0)
@@ -53,3 +57,16 @@ def test_tables():
     head, first, _ = as_csv(table).decode().splitlines()
     assert head.startswith('"cell","data","target"')
     assert first.startswith('"k1","a","gap_ev","eV","composition","irnet",17,"modern",1,"done"')
+
+
+def test_what_names_mean_is_in_the_key(monkeypatch):
+    """A network or a recipe that a later version changes is another cell."""
+    cell = Cell("a", "composition", "irnet-elements", None, "modern", 100, 5, None, 0)
+    before = cell_key(cell, DATA, "d", ["m"])
+    with monkeypatch.context() as patch:
+        patch.setitem(NAMED, "irnet-elements", "64Ex3-64BARx2-1")
+        assert cell_key(cell, DATA, "d", ["m"]) != before
+    with monkeypatch.context() as patch:
+        patch.setitem(RECIPES, "modern", replace(RECIPES["modern"], dropout=0.2))
+        assert cell_key(cell, DATA, "d", ["m"]) != before
+    assert cell_key(cell, DATA, "d", ["m"]) == before
