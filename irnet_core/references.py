@@ -18,9 +18,9 @@ from torch import Tensor
 from irnet_core.elements import N_ELEMENTS
 from irnet_core.scaling import Scaler
 
-#: References are kept where they leave at most this share of the mean absolute deviation: what
-#: they explain of band gaps or of energies above the hull, most of them zero, only blurs the zeros.
-MOST_LEFT = 0.7
+#: References are kept where they leave less than this share of the median absolute deviation: half
+#: of all band gaps or energies above the hull are zero, and a sum over elements only blurs them.
+MOST_LEFT = 0.8
 RIDGE = 0.1  # rows of a pure element that say its value is that of all
 ROUNDS = 6
 BLOCK = 16_384  # rows at a time, so that no second table of fractions is held
@@ -109,5 +109,5 @@ def _references(y: np.ndarray, fractions: np.ndarray) -> np.ndarray | None:
             leverage = np.where(kept[rows], ((shares @ inverse) * shares).sum(1), 0.0)
             left[rows] = np.abs(shifted[rows] - shares @ values) / np.maximum(1 - leverage, RIDGE)
         kept = left <= OUTLIER * np.median(left)
-    explains = left[kept].mean() <= MOST_LEFT * np.abs(shifted[kept]).mean()
+    explains = np.median(left) < MOST_LEFT * np.median(np.abs(shifted))
     return values.astype(np.float32) if explains else None
