@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.preprocessing import StandardScaler
 
 from irnet_core.errors import DataError
 
@@ -42,6 +40,10 @@ def cluster_labels(features: NDArray[np.float32], count: int, seed: int = 0) -> 
         )
     if not np.isfinite(features).all():
         raise DataError("some features are not finite: featurize with the policy of matminer")
+    # a second of importing, which only those who ask for clusters wait for
+    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.preprocessing import StandardScaler
+
     scaled = StandardScaler().fit_transform(np.asarray(features, np.float32))
     model = MiniBatchKMeans(count, random_state=seed, n_init=3, batch_size=4096)
     return np.asarray(model.fit_predict(scaled), np.int64)

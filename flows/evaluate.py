@@ -20,11 +20,11 @@ from flows.predict import CHUNK
 from flows.progress import progress
 from flows.seen import seen_by
 from flows.snapshot import is_snapshot, open_snapshot, source_of
-from infra.compute import use_threads
 from infra.settings import settings
 from infra.snapshots.snapshot import DATA
 from infra.sources.file import TableFile
 from infra.store import Store
+from infra.threads import use_threads
 from irnet_core.bundle import Bundle
 from irnet_core.device import pick_device
 from irnet_core.errors import DataError, ModelError

@@ -11,11 +11,11 @@ import torch
 from flows.choices import check_members
 from flows.dataset import Dataset, dataset
 from flows.models import open_model, publish_model
-from infra.compute import use_threads
 from infra.manifest import request_digest, utc_now
 from infra.refs import user_name
 from infra.settings import settings
 from infra.store import Artifact, Store
+from infra.threads import use_threads
 from irnet_core.bundle import Bundle, scaler_tensors, versions
 from irnet_core.card import Card
 from irnet_core.device import pick_device

@@ -14,10 +14,10 @@ from featurizers.formula import parse_formulas
 from flows.models import open_model
 from flows.output import user_file
 from flows.progress import progress
-from infra.compute import use_threads
 from infra.settings import settings
 from infra.sources.file import TableFile
 from infra.store import Store
+from infra.threads import use_threads
 from irnet_core.device import pick_device
 from irnet_core.errors import DataError
 from irnet_core.inference import Predictor

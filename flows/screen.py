@@ -24,10 +24,11 @@ from flows.screen_plan import Plan
 from flows.screen_request import Request, look_up
 from flows.shard import ENDED, Shard, merge_shard, prepared, run_on_worker, run_shard
 from flows.stage import stage
-from infra.compute import dask_client, one_thread, use_threads
+from infra.compute import dask_client
 from infra.manifest import request_digest, utc_now
 from infra.settings import settings
 from infra.store import Staging, Store
+from infra.threads import one_thread, use_threads
 from irnet_core.device import pick_device
 from irnet_core.errors import IRNetError, ScreenError
 from irnet_core.screening.candidates import Family

@@ -19,7 +19,6 @@ from flows.progress import progress, say
 from flows.snapshot import snapshot_stage
 from flows.stage import stage
 from flows.study_cells import blocks_of, load_table, run_cell
-from infra.compute import use_threads
 from infra.content import file_digest
 from infra.manifest import request_digest, utc_now
 from infra.settings import settings
@@ -28,6 +27,7 @@ from infra.study.figures import figures
 from infra.study.grid import Cell, DataSet, Grid, read_grid
 from infra.study.page import REPORT_VERSION, page
 from infra.study.results import Result, Results, Row, as_csv, cell_key, curves_table, results_table
+from infra.threads import use_threads
 from irnet_core.errors import DataError, IRNetError
 
 RESULTS, RESULTS_CSV, CURVES, PAGE = "results.parquet", "results.csv", "curves.parquet", "study.md"

@@ -24,11 +24,11 @@ from flows.progress import progress, say
 from flows.seen import check_parent_has_not_seen
 from flows.snapshot import snapshot_of, source_of
 from flows.stage import stage
-from infra.compute import use_threads
 from infra.manifest import code_version, request_digest, utc_now
 from infra.settings import settings
 from infra.staging import Staging
 from infra.store import Store
+from infra.threads import use_threads
 from irnet_core import bundle
 from irnet_core.bundle import Bundle, Card
 from irnet_core.device import has_native_bf16, pick_device

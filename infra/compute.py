@@ -1,4 +1,4 @@
-"""Dask clusters and threads: what the machine may use."""
+"""Dask clusters: on this machine, at an address, or of a scheduler of jobs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def dask_client(
     native : bool
         The tasks spend their time in torch and numpy, which release Python's lock, and can share
         memory. On this machine up to :data:`FEW` workers are then threads of this process, which
-        start at once and hold what they read once; tasks take :func:`one_thread`.
+        start at once and hold what they read once; tasks take :func:`infra.threads.one_thread`.
 
     Raises
     ------
@@ -167,25 +167,3 @@ def _worker_environment(name: str, options: dict[str, Any]) -> dict[str, Any]:
         return {**options, "env": {**variables, **options.get("env", {})}}
     exports = [f"export {key}={value}" for key, value in variables.items()]
     return {**options, "job_script_prologue": [*exports, *options.get("job_script_prologue", [])]}
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch computes on the calling thread alone, as do threads that start meanwhile."""
-    import torch  # heavy, as below
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def use_threads(settings: Settings) -> int:
-    """Set and return the number of threads that torch uses in this process."""
-    import torch  # heavy, and only the stages with a network need it
-
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    return torch.get_num_threads()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from irnet_core.errors import DataError
 
@@ -108,7 +107,8 @@ def among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
     NumPy compares each with each where texts are objects: hours for two large tables.
     """
-    return pd.Series(values, dtype=object).isin(known).to_numpy()
+    wanted = set(known.tolist())
+    return np.fromiter((value in wanted for value in values.tolist()), bool, len(values))
 
 
 def shared_compositions(split: Split, compositions: np.ndarray) -> np.ndarray:

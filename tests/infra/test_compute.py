@@ -10,8 +10,9 @@ import pytest
 import torch
 from distributed import LocalCluster
 
-from infra.compute import CLUSTERS, dask_client, one_thread
+from infra.compute import CLUSTERS, dask_client
 from infra.settings import Settings
+from infra.threads import one_thread
 from irnet_core.errors import IRNetError
 
 SBATCH = """#!/bin/sh
