@@ -189,8 +189,8 @@ def starts_of(parent: Bundle | None, target: str) -> tuple[Start, ...]:
     """Networks to continue from; with their output where they were trained for this target."""
     if parent is None:
         return ()
-    known = parent.target if parent.card.target == target else None
-    return tuple(Start(network, parent.inputs, known) for network in parent.networks)
+    same = parent.card.target == target
+    return tuple(Start(network, parent.inputs, parent.target, same) for network in parent.networks)
 
 
 def _fit_members(

@@ -55,11 +55,33 @@ class TargetScaler:
         Deaf to single outliers, which the tables of all databases have.
         """
         found = None if fractions is None else _references(y, fractions)
-        if fractions is None or found is None:
+        return cls._of(y, fractions, found)
+
+    @classmethod
+    def keeping(
+        cls, y: np.ndarray, fractions: np.ndarray | None, references: Tensor | None
+    ) -> TargetScaler:
+        """Scaler for a network that has learned what other references leave of another target.
+
+        They are kept where they explain this target too, and none are fitted: a network that knows
+        the whole of a target would have to unlearn what they say.
+        """
+        if fractions is None or references is None:
+            return cls._of(y, None, None)
+        found = references.numpy()
+        rest = y - fractions @ found
+        explains = _is_little(np.abs(rest - np.median(rest)), y)
+        return cls._of(y, fractions, found if explains else None)
+
+    @classmethod
+    def _of(
+        cls, y: np.ndarray, fractions: np.ndarray | None, references: np.ndarray | None
+    ) -> TargetScaler:
+        if fractions is None or references is None:
             rest = Scaler.robust(y)
             return cls(rest.center, rest.scale)
-        rest = Scaler.robust(y - fractions @ found)
-        return cls(rest.center, rest.scale, torch.from_numpy(found))
+        rest = Scaler.robust(y - fractions @ references)
+        return cls(rest.center, rest.scale, torch.from_numpy(references))
 
     def to(self, to: torch.device | torch.dtype) -> TargetScaler:
         """The same on a device, or in another precision."""
@@ -109,5 +131,9 @@ def _references(y: np.ndarray, fractions: np.ndarray) -> np.ndarray | None:
             leverage = np.where(kept[rows], ((shares @ inverse) * shares).sum(1), 0.0)
             left[rows] = np.abs(shifted[rows] - shares @ values) / np.maximum(1 - leverage, RIDGE)
         kept = left <= OUTLIER * np.median(left)
-    explains = np.median(left) < MOST_LEFT * np.median(np.abs(shifted))
-    return values.astype(np.float32) if explains else None
+    return values.astype(np.float32) if _is_little(left, y) else None
+
+
+def _is_little(left: np.ndarray, y: np.ndarray) -> bool:
+    """Whether absolute residuals are small beside the target's deviation."""
+    return bool(np.median(left) < MOST_LEFT * np.median(np.abs(y - np.median(y))))

@@ -39,12 +39,20 @@ class TrainingData:
 class Start:
     """A trained network to continue from: its body and input scaler are taken over.
 
-    `target` is the scaler of a network for the same target: it and the output are taken over too.
+    Attributes
+    ----------
+    network : Network
+    inputs : Scaler
+    target : TargetScaler
+        Its references are kept where they explain the new target too ...
+    same_target : bool
+        ... and all of it where that is the same one; the output layers then go along.
     """
 
     network: Network
     inputs: Scaler
-    target: TargetScaler | None = None
+    target: TargetScaler
+    same_target: bool = False
 
 
 class ScaledData:
@@ -95,15 +103,17 @@ class ScaledData:
             self.inputs = Scaler.standard(data.train_x)
         else:
             self.inputs = Scaler.identity(n_inputs)
-        if start is not None and start.target is not None:
+        shares = None
+        if recipe.references and data.fractions:
+            shares = data.train_x[:, -N_ELEMENTS:]
+        if start is not None and start.same_target:
             self.target = start.target
-        elif recipe.scale_target:
-            known = recipe.references and data.fractions
-            self.target = TargetScaler.fit(
-                data.train_y, data.train_x[:, -N_ELEMENTS:] if known else None
-            )
-        else:
+        elif not recipe.scale_target:
             self.target = TargetScaler.identity()
+        elif start is not None:
+            self.target = TargetScaler.keeping(data.train_y, shares, start.target.references)
+        else:
+            self.target = TargetScaler.fit(data.train_y, shares)
         self.train_x = self._scaled(data.train_x)
         rest = self._rest(data.train_x, data.train_y)
         self.train_y = self.target.scaled(rest).float()[:, None].to(device)

@@ -85,7 +85,7 @@ class Run:
             self.network.elements.know(data.inputs)
         if start is not None:
             take_over(self.network, start.network)
-            if start.target is not None:
+            if start.same_target:
                 take_over_output(self.network, start.network)
         spread = self.network.spread
         body = [p for part in self.network.body().values() for p in part.parameters()]

@@ -33,8 +33,8 @@ def test_an_ensemble_that_continues_a_model(filled, cli):
         card.metrics["validation"]["mae"], rel=0.01
     )
     # the output goes along where the target is the same
-    assert [start.target for start in starts_of(parent, card.target)] == [parent.target]
-    assert [start.target for start in starts_of(parent, "band_gap_ev")] == [None]
+    assert [start.same_target for start in starts_of(parent, card.target)] == [True]
+    assert [start.same_target for start in starts_of(parent, "band_gap_ev")] == [False]
     # who continues an ensemble by a single network is told so
     result = cli(*TRAIN, "--name", "single", "--from", "next")
     assert "continue 1 of the 2 networks of 'next': --members 2 takes all" in result.output

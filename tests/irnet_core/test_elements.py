@@ -190,7 +190,7 @@ def test_training_continues_from_another_target(tmp_path):
     recipe = RECIPES["modern"].with_epochs(2)
     first = fit(data, NETWORKS[0], recipe)
     assert first.progress.best_mae < np.abs(y - np.median(y)).mean()
-    start = Start(first.network, first.inputs)
+    start = Start(first.network, first.inputs, first.target)
     second = fit(data, NETWORKS[0], recipe.for_transfer(same_target=False), start=start)
     vectors = second.network.elements.vectors.weight
     distance = (vectors - first.network.elements.vectors.weight).abs().mean()

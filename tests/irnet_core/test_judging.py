@@ -170,7 +170,7 @@ def test_continuing_a_model_of_a_related_target_helps_few_rows():
     few = TrainingData(x[:150], 3 * y[:150] + 5, x[8000:], 3 * y[8000:] + 5)
     chosen = recipe("modern").with_epochs(40)
     scratch = fit(few, wide, chosen)
-    start = Start(parent.network, parent.inputs)
+    start = Start(parent.network, parent.inputs, parent.target)
     continued = fit(few, wide, chosen.for_transfer(same_target=False), start=start)
     assert continued.progress.best_mae < 0.7 * scratch.progress.best_mae
 

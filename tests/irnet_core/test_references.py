@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from irnet_core.elements import N_ELEMENTS
 from irnet_core.recipes import recipe
 from irnet_core.references import MOST_LEFT, RIDGE, TargetScaler
-from irnet_core.training import TrainingData, fit
+from irnet_core.training import Start, TrainingData, fit
 
 VALUES = np.random.default_rng(7).normal(-5, 3, N_ELEMENTS)
 
@@ -111,3 +111,25 @@ def test_training_takes_them_off_the_target(fractions):
     assert (fitted.progress.best_mae < 0.2) == fractions
     off = fit(data, "16BARx1-1", replace(chosen, references=False))
     assert off.target.references is None
+
+
+@pytest.mark.parametrize(
+    ("told", "factor", "kept"),
+    [
+        (True, 1.0, True),  # a related target
+        (True, -1.0, False),  # what they say of this one is wrong
+        (False, 1.0, False),  # the network has learned the whole of its target
+    ],
+)
+def test_a_network_that_is_continued_keeps_its_references(told, factor, kept):
+    x = shares(900)
+    y = x @ VALUES + 0.1 * np.sin(9 * x[:, 3])
+    data = TrainingData(x[:700], y[:700], x[700:], y[700:], True)
+    chosen = recipe("modern").with_epochs(1)
+    first = fit(data, "16BARx1-1", replace(chosen, references=told))
+    other = TrainingData(x[:100], factor * y[:100] + 2, x[700:], factor * y[700:] + 2, True)
+    start = Start(first.network, first.inputs, first.target)
+    second = fit(other, "16BARx1-1", chosen.for_transfer(same_target=False), start=start)
+    assert (second.target.references is not None) == kept
+    if kept:
+        assert torch.equal(second.target.references, first.target.references)

@@ -372,7 +372,7 @@ def test_recipes_without_spread_have_one_output():
 
 def test_a_start_lends_its_body_and_scaler():
     first = train()
-    start = Start(first.network, first.inputs)
+    start = Start(first.network, first.inputs, first.target)
     once = replace(MODERN, learning_rate=0.0, weight_decay=0.0, averaging=0.0)
     other = fit(make(seed=5), NETWORK, once, start=start)
     body = first.network.blocks.state_dict()
@@ -387,7 +387,7 @@ def test_a_start_lends_its_body_and_scaler():
 
 def test_a_start_for_the_same_target_lends_its_output_too():
     first = train()
-    start = Start(first.network, first.inputs, first.target)
+    start = Start(first.network, first.inputs, first.target, same_target=True)
     shifted = replace(DATA, train_y=3 * DATA.train_y + 2)  # would be scaled in another way
     still = replace(MODERN, learning_rate=0.0, weight_decay=0.0, averaging=0.0, dropout=0.0)
     data = ScaledData(shifted, still, torch.device("cpu"), start)
@@ -400,7 +400,7 @@ def test_a_start_of_another_network():
     first = train()
     message = r"^network '8BARx1-1S' cannot continue '16BARx2-8BARx1-1S' with 5 inputs: leave out"
     with pytest.raises(TrainingError, match=message):
-        fit(DATA, "8BARx1-1", MODERN, start=Start(first.network, first.inputs))
+        fit(DATA, "8BARx1-1", MODERN, start=Start(first.network, first.inputs, first.target))
 
 
 def test_a_kept_checkpoint_makes_a_second_call_return_at_once(orders):
