@@ -1,7 +1,7 @@
-"""Write ``irnet_core/element_properties.safetensors`` from matminer's and mendeleev's data.
+"""Write ``irnet_core/element_properties.safetensors`` from the element table and mendeleev.
 
-Run as ``python -m featurizers.build_element_properties``. Only this module reads those packages;
-networks read the file.
+Run as ``python -m featurizers.build_element_properties``. Networks read the file, and need neither
+mendeleev nor the table.
 
 References
 ----------
@@ -14,12 +14,10 @@ documentation names the source of each column; Miedema's parameters are de Boer 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from safetensors.numpy import save
 
-from featurizers.elements import MAGPIE_PROPERTIES
+from featurizers.elements import element_data
 from irnet_core.element_properties import PATH, TENSOR
 from irnet_core.elements import N_ELEMENTS
 
@@ -71,14 +69,7 @@ def build() -> bytes:
 
 def _magpie() -> np.ndarray:
     """Magpie's properties (112, 22), with gaps."""
-    from matminer.utils.data import MagpieData
-    from pymatgen.core import Element
-
-    data = MagpieData(impute_nan=False)
-    elements = [Element.from_Z(number) for number in range(1, N_ELEMENTS + 1)]
-    return np.array(
-        [[data.get_elemental_property(e, name) for name in MAGPIE_PROPERTIES] for e in elements]
-    )
+    return element_data("nan").properties[1 : N_ELEMENTS + 1]
 
 
 def _atoms() -> np.ndarray:
@@ -102,7 +93,7 @@ def _scaled(values: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Replace the file, in one step."""
-    temporary = Path(PATH).with_suffix(".tmp")
+    temporary = PATH.with_suffix(".tmp")
     temporary.write_bytes(build())
     temporary.replace(PATH)
 

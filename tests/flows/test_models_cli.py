@@ -1,6 +1,7 @@
 """Ensembles, small weights and continued models, from the command line."""
 
 import pytest
+import torch
 
 from flows.models import open_model
 from flows.train import starts_of
@@ -32,6 +33,9 @@ def test_an_ensemble_that_continues_a_model(filled, cli):
     assert card.metrics["validation_mae_before_rounding"] == pytest.approx(
         card.metrics["validation"]["mae"], rel=0.01
     )
+    # formation energies are mostly their elements', and a model continued for them agrees
+    assert parent.target.references is not None
+    assert torch.equal(bundle.target.references, parent.target.references)
     # the output goes along where the target is the same
     assert [start.same_target for start in starts_of(parent, card.target)] == [True]
     assert [start.same_target for start in starts_of(parent, "band_gap_ev")] == [False]
