@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterable
 from itertools import combinations
@@ -49,14 +50,15 @@ RADIOACTIVE = "no stable isotope (IUPAC, through mendeleev)"
 def screening_table() -> str:
     """Text of the table of elements, one row per element from H to Og."""
     import smact
-    from mendeleev.mendeleev import element
+    from mendeleev.fetch import fetch_table
     from smact.screening import MIXED_VALENCE_ELEMENTS, _get_icsd24_oxidation_dict
 
     states = _get_icsd24_oxidation_dict(include_zero=False, consensus=3, commonality="low")
     known = set(smact.ordered_elements(1, 103))
+    table = fetch_table("elements").set_index("symbol")
     rows = []
     for number, symbol in enumerate(SYMBOLS[1:], start=1):
-        facts = element(symbol)
+        facts = table.loc[symbol]
         order = smact.Element(symbol).pauling_eneg if symbol in known else None
         why = TOXIC.get(symbol, RADIOACTIVE if facts.is_radioactive else "")
         rows.append(
@@ -104,7 +106,7 @@ def substitution_table() -> str:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else repr(float(value))
+    return "" if value is None or math.isnan(value) else repr(float(value))
 
 
 def _text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
