@@ -33,7 +33,7 @@ export DASK_CONFIG ?= $(CURDIR)/.cache/dask
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo server deploy worker test test-slow lint fault-matrix bench-features bench-hull bench-pull bench-rules bench-query bench-screen bench-discovery bench-models clean
+.PHONY: help setup demo server deploy worker test test-slow test-all test-thorough lint fault-matrix bench-features bench-hull bench-pull bench-rules bench-query bench-screen bench-discovery bench-models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,12 @@ test: $(VENV)/.dev ## Run the fast tests
 
 test-slow: $(VENV)/.dev ## Run the tests that take minutes: thousands of rows against the oracles
 	$(BIN)/pytest -m slow $(PARALLEL) loadgroup $(PYTEST_ARGS)
+
+test-all: $(VENV)/.dev ## Run the fast and the slow tests in one go
+	$(BIN)/pytest $(PARALLEL) loadgroup $(PYTEST_ARGS)
+
+test-thorough: export IRNET_THOROUGH := 1
+test-thorough: test-slow ## Run the slow tests on all rows: about an hour
 
 lint: $(VENV)/.dev ## Check style, formatting, types and the layers
 	$(BIN)/ruff check .

@@ -12,6 +12,14 @@ settings.register_profile("irnet", deadline=None)
 settings.load_profile("irnet")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file share fixtures, and a process; slow ones go where there is room."""
+    for item in items:
+        if not any(item.iter_markers("slow")):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the shared data sets, beside the repository."""

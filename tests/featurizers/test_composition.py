@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import few_or_all
 
 from featurizers.arrays import backend
 from featurizers.composition import (
@@ -106,13 +107,13 @@ def test_matminer_agrees_on_shared_data(shared_data, matminer_features) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_matminer_agrees_on_seven_thousand_formulas(shared_data, matminer_features) -> None:
+def test_matminer_agrees_on_thousands_of_formulas(shared_data, matminer_features) -> None:
     table = pq.read_table(shared_data / "oqmd" / "formation_enthalpy.parquet", columns=["formula"])
-    formulas = table["formula"].to_pylist()[::58][:5000]
+    formulas = table["formula"].to_pylist()[:: few_or_all(193, 58)]
     for name, step in (("band_gap_zhuo_all", 5), ("supercon_tc", 15), ("matbench_steels", 8)):
         table = pq.read_table(shared_data / "expt" / f"{name}.parquet", columns=["formula"])
         formulas += usable(table["formula"].to_pylist()[::step])
-    assert len(formulas) > 7000
+    assert len(formulas) > few_or_all(3500, 7000)
     assert_same_features(featurize(formulas), matminer_features(formulas), formulas)
 
 

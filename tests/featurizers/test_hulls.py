@@ -9,6 +9,7 @@ from benchmarks.hull_samples import generated_sample, load_sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from standins.phases import phase_tables
+from thorough import few_or_all
 
 from featurizers.hulls import MAX_ELEMENTS, build_facets
 from featurizers.mixtures import lowest_mixtures
@@ -48,7 +49,7 @@ def peer_distances(table: Table, candidates: Table) -> np.ndarray:
 
 
 @pytest.mark.parametrize("generated", [True, False])
-@pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [25, pytest.param(few_or_all(150, 500), marks=pytest.mark.slow)])
 @pytest.mark.timeout(900)
 def test_agrees_with_pymatgen_from_binaries_to_quinaries(count: int, generated: bool) -> None:
     sample = generated_sample(2000) if generated else load_sample()

@@ -1,9 +1,8 @@
 """The 126 structure attributes against matminer on real structures.
 
 The draw is as many structures of each of perov5, wbm10k, mp20 and mpts52, with a seed. The test
-takes the first 56 of a draw of 1,000; the environment variable ``IRNET_AGREEMENT_STRUCTURES`` sets
-another number, and ``make bench-features BENCH_ARGS="--structures 1000"`` prints the figures for
-all. Nothing is left out for its size: the largest cells have 52 sites, and matminer took no more
+takes the first 24 of a draw of 1,000, ``make test-thorough`` all, and ``make bench-features
+BENCH_ARGS="--structures 1000"`` prints the figures. Nothing is left out for its size: the largest cells have 52 sites, and matminer took no more
 than seven seconds of processor time for any.
 
 Outcome with matminer 0.10.1 of two draws of 1,000, seeds 0 and 1, with 11,872 and 12,066 sites:
@@ -38,8 +37,6 @@ same to the rounding of float32, 6e-8, and no value of 251,874 is an outlier bey
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 from benchmarks.agreement import (
@@ -51,10 +48,11 @@ from benchmarks.agreement import (
 )
 from benchmarks.peers import structure_peer, structure_values
 from benchmarks.samples import load_structures
+from thorough import few_or_all
 
 from featurizers.structure import FEATURE_NAMES_STRUCTURE, featurize_structures
 
-COUNT = int(os.environ.get("IRNET_AGREEMENT_STRUCTURES", "56"))
+COUNT = few_or_all(24, 1000)
 
 
 @pytest.mark.slow

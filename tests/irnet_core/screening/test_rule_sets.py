@@ -6,6 +6,7 @@ from itertools import combinations_with_replacement, product
 
 import numpy as np
 import pytest
+from thorough import few_or_all
 
 from featurizers.elements import Z_OF
 from featurizers.formula import parse_formulas
@@ -205,7 +206,7 @@ def smact_verdicts(name: str, numbers: np.ndarray, amounts: np.ndarray) -> list[
 
 
 @pytest.mark.parametrize("name", ["neutral", "strict", "smact"])
-@pytest.mark.parametrize("n", [600, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [600, pytest.param(few_or_all(8000, 20_000), marks=pytest.mark.slow)])
 def test_verdicts_are_those_of_smact_validity(name: str, n: int) -> None:
     samples = pytest.importorskip("benchmarks.rules_sample")
     numbers, amounts, _ = samples.sample(n, seed=1)
