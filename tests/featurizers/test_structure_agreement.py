@@ -2,8 +2,8 @@
 
 The draw is as many structures of each of perov5, wbm10k, mp20 and mpts52, with a seed. The test
 takes the first 24 of a draw of 1,000, ``make test-thorough`` all, and ``make bench-features
-BENCH_ARGS="--structures 1000"`` prints the figures. Nothing is left out for its size: the largest cells have 52 sites, and matminer took no more
-than seven seconds of processor time for any.
+BENCH_ARGS="--structures 1000"`` prints the figures. Nothing is left out for its size: the largest
+cells have 52 sites, and matminer took no more than seven seconds of processor time for any.
 
 Outcome with matminer 0.10.1 of two draws of 1,000, seeds 0 and 1, with 11,872 and 12,066 sites:
 
