@@ -9,7 +9,8 @@ import pytest
 
 from infra.artifact import DATA, REJECTED_ROWS
 from infra.manifest import content_id
-from infra.snapshots.quality import LIMITS, REPORT, REPORT_TEXT, markdown, write_report
+from infra.snapshots.quality import LIMITS, REPORT, REPORT_TEXT, write_report
+from infra.snapshots.quality_text import markdown
 from infra.snapshots.split import Splitter
 from infra.snapshots.usual_elements import USUAL
 from infra.store import Store
