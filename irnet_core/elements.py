@@ -31,6 +31,9 @@ WAVES = 4  # sines and cosines of a fraction
 N_SHARE = 3 + 2 * WAVES
 # rows of up to so many elements are padded to that many
 WIDTHS = (3, 4, 8, 16, 32, N_ELEMENTS)
+# and so many sets at a time: oneDNN writes a kernel for each number of rows, which takes it longer
+# than the product
+AT_A_TIME = 16
 FEW = 8  # elements: sums of products are quicker than matrix products, and small enough
 LEAST = 1e-9  # stands for a fraction of zero where its logarithm is needed
 ABSENT = 1e-5  # smaller fractions are what scaling there and back has left of zero
@@ -117,7 +120,10 @@ class ElementSet(nn.Module):
         if not sets:
             return x.new_empty(0, self.n_outputs)
         order = torch.cat([rows for rows, _, _ in sets]).argsort()
-        means = [pooled(self.described(element, share), share) for _, element, share in sets]
+        means = [
+            pooled(self.described(element, share), share)[: len(rows)]
+            for rows, element, share in sets
+        ]
         y: Tensor = self.scaling(torch.cat(means)[order])
         return y
 
@@ -174,9 +180,9 @@ def by_size(fractions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     Yields
     ------
     rows : torch.Tensor of int64, (m,)
-    element : torch.Tensor of int64, (m, k)
-        Columns of the fractions, the largest first.
-    share : torch.Tensor, (m, k)
+    element : torch.Tensor of int64, (n, k)
+        Columns of the fractions, the largest first; beyond the m rows there are sets of nothing.
+    share : torch.Tensor, (n, k)
         Zero for padding.
     """
     count = (fractions > 0).sum(1)
@@ -186,7 +192,8 @@ def by_size(fractions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         least = width + 1
         if len(rows):
             share, element = fractions[rows].topk(width, dim=1)
-            yield rows, element, share
+            more = (0, 0, 0, -len(rows) % AT_A_TIME)
+            yield rows, nn.functional.pad(element, more), nn.functional.pad(share, more)
 
 
 def share_features(share: Tensor) -> Tensor:

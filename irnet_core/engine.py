@@ -122,7 +122,7 @@ class _Elements:
             for layer in self.layers:
                 h = layer(h, log_share, dtype)
             last = self.output(self.elements.norm(h).to(dtype), relu=True)
-            means.append(pooled(last.float(), share))
+            means.append(pooled(last.float(), share)[: len(rows)])
             order.append(rows)
         if not means:
             return x.new_empty(0, self.elements.n_outputs)

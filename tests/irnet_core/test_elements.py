@@ -87,6 +87,18 @@ def test_many_elements_take_memory_in_proportion(network):
     assert largest <= 4 * 64 * N_ELEMENTS * max(N_ELEMENTS * 4, 4 * 16)
 
 
+def test_sets_come_in_few_sizes(network):
+    """Each number of rows is another kernel for oneDNN; rows of nothing leave no trace."""
+    rows = torch.zeros(37, N_ELEMENTS)
+    rows[:, 7] = 1
+    rows[:20, 25] = 0.5
+    found = {tuple(share.shape): len(of) for of, _, share in by_size(rows)}
+    assert found == {(48, 3): 37}
+    alone, together = network.elements(rows[3:4]), network.elements(rows)
+    torch.testing.assert_close(together[3:4], alone)
+    assert len(together) == 37
+
+
 def by_size_of(sets):
     ((_, element, share),) = by_size(sets)
     return element, share
