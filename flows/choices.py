@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from featurizers.blocks import schemas
 from flows.models import open_model
 from infra.refs import user_name
@@ -14,6 +16,10 @@ from irnet_core.errors import ModelError, NotationError
 from irnet_core.notation import FRACTIONS, check_blocks, notation_of, parse_notation
 from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
+from irnet_core.scaling import Scaler
+from irnet_core.training_data import TrainingData
+
+MOST_TIMES = 100.0  # that values of one quantity vary more, or less, from one table to another
 
 
 def default_network(recipe: str) -> str:
@@ -107,3 +113,32 @@ def check_parent(model: str, network: str | None, recipe: Recipe) -> tuple[Bundl
             f"model {parent.card.name!r} has network {hidden}-1, not {network}: leave out --network"
         )
     return parent, identity, f"{hidden}-1"
+
+
+def check_same_quantity(parent: Bundle, target: str, unit: str, data: TrainingData) -> None:
+    """Make sure that a target of the name that a model predicts is what it predicts.
+
+    Such a model lends its output and its scaling, which would hardly learn values a thousand times
+    larger.
+
+    Raises
+    ------
+    ModelError
+        If the units differ, or the values by far, as eV from meV.
+    """
+    card = parent.card
+    if card.target != target:
+        return
+    advice = "convert the column, or learn it under another name"
+    if card.unit != unit:
+        raise ModelError(
+            f"model {card.name!r} predicts {target} in {card.unit}, here its unit is {unit}: "
+            f"{advice}"
+        )
+    explained = parent.target.explained(torch.from_numpy(data.train_x)).numpy()
+    times = float(Scaler.robust(data.train_y - explained).scale / parent.target.scale)
+    if not 1 / MOST_TIMES < times < MOST_TIMES:
+        raise ModelError(
+            f"the values of {target} vary {times:.2g} times as much as those that model "
+            f"{card.name!r} was trained on, as in another unit: {advice}"
+        )

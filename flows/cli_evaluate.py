@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from flows.output import one_sentence, out, say, user_file
+from flows.output import decimals, one_sentence, out, say, user_file
 from irnet_core.errors import DataError
 
 
@@ -127,7 +127,7 @@ def _errors(found: dict[str, Any], which: str, title: str) -> Table:
     table = _table(title, "model", "MAE", "RMSE", "R2", "networks", "rows/s")
     for label, one in _lines(found["models"]):
         figures, cost = one[which], one["cost"]
-        errors = (f"{figures[key]:.4f}" for key in ("mae", "rmse", "r2"))
+        errors = (decimals(figures[key]) for key in ("mae", "rmse", "r2"))
         table.add_row(label, *errors, str(cost["members"]), f"{cost['rows_per_second']:,.0f}")
     median = found["models"][0][which]["mae_of_median"]
     table.add_row("always the median", f"{median:.4f}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.output import made, one_sentence, out, rejected
+from flows.output import decimals, made, one_sentence, out, rejected
 from infra.settings import settings
 
 Model = Annotated[
@@ -181,8 +181,8 @@ def _metrics(id_: str) -> None:
         rejected(store.open(card.data[used], kind))
     found = card.metrics["validation"]
     out.print(
-        f"validation: MAE {found['mae']:.4f}, RMSE {found['rmse']:.4f}, R2 {found['r2']:.4f} over "
-        f"{found['rows']:,} rows, unit {card.unit} (always the median: MAE "
+        f"validation: MAE {found['mae']:.4f}, RMSE {found['rmse']:.4f}, R2 {decimals(found['r2'])} "
+        f"over {found['rows']:,} rows, unit {card.unit} (always the median: MAE "
         f"{found['mae_of_median']:.4f}); best epoch {card.best_epoch} of {card.epochs}",
         soft_wrap=True,
     )

@@ -39,6 +39,11 @@ def one_sentence() -> Iterator[None]:
             raise typer.Exit(1) from error
 
 
+def decimals(value: float | None) -> str:
+    """An error with four decimals; a dash where there is none."""
+    return "-" if value is None else f"{value:.4f}"
+
+
 def say(what: str, style: str, message: object) -> None:
     """One line on stderr that begins with a coloured word."""
     err.print(what, style=style, end=" ")

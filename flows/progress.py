@@ -48,13 +48,16 @@ def progress(what: str, total: float) -> Iterator[Update]:
             yield move
         return
     begun = said = time.monotonic()
+    first: tuple[float, float] | None = None  # what an earlier run has left behind takes no time
 
     def update(done: float, note: str) -> None:
-        nonlocal said
+        nonlocal said, first
         now = time.monotonic()
+        since, before = first = first or (now, done)
         if now - said >= SECONDS_BETWEEN_LINES:
             said = now
-            left = _duration((now - begun) * (total - done) / done) if done else "unknown time"
+            more = done - before
+            left = _duration((now - since) * (total - done) / more) if more else "unknown time"
             say(f"{what}: {int(done):,} of {total:,.0f}, {left} left  {note}")
 
     yield update

@@ -87,14 +87,20 @@ def check_parent_has_not_seen(card: Card, dataset: Dataset, store: Store) -> dic
     Raises
     ------
     ModelError
-        If it was trained on compositions that are to be held out.
+        If it has met compositions that are to be held out, or may have.
     """
     seen = seen_by(card, store)
-    met = int(among(dataset.held_out, seen.trained).sum())
-    if met:
+    remedy = "train it anew with the same --hold-out, or train from scratch"
+    trained, validated = seen.among(dataset.held_out)
+    if trained + validated:
         raise ModelError(
-            f"model {card.name!r} was trained on {met} of the {len(dataset.held_out)} rows to be "
-            "held out: train it anew with the same --hold-out, or train from scratch"
+            f"model {card.name!r} was trained on {trained} of the {len(dataset.held_out)} rows to "
+            f"be held out, and validated on {validated}: {remedy}"
+        )
+    if seen.unknown and len(dataset.held_out):
+        raise ModelError(
+            f"whether model {card.name!r} has met rows to be held out is not known "
+            f"({seen.unknown}): {remedy}"
         )
     if seen.unknown:
         return {"not_checked": seen.unknown}

@@ -90,7 +90,7 @@ def load_table(
     x, row = load_features(features, blocks)
     source = source_of(snapshot)
     table = matching(snapshot, features, row, (data.target, *data.where, *rule.columns))
-    y = table.column(data.target).to_numpy(zero_copy_only=False).astype(np.float64)
+    y = _numbers(table, data.target, source)
     keep = np.isfinite(y)
     if data.below is not None:
         keep &= np.abs(y) <= data.below
@@ -112,6 +112,18 @@ def load_table(
     bounds = np.cumsum([0, *(len(block.columns) for block in blocks)]).tolist()
     columns = {b.name: slice(*bounds[i : i + 2]) for i, b in enumerate(blocks)}
     return Table(x, y, groups, pairs, columns)
+
+
+def _numbers(table: pa.Table, target: str, source: str) -> np.ndarray:
+    """Values (n,) of a column, NaN where there is none."""
+    column = table.column(target)
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise DataError(
+            f"a target must be numbers, this column holds {column.type}: name another in the grid",
+            source=source,
+            column=target,
+        )
+    return column.to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _shared(table: pa.Table, rule: Given) -> np.ndarray:
@@ -157,7 +169,7 @@ def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result
         mae=found.mae,
         single_mae=metrics(truth, members[0]).mae if len(members) > 1 else None,
         rmse=found.rmse,
-        r2=found.r2 if np.isfinite(found.r2) else None,
+        r2=found.r2,
         mae_of_median=found.mae_of_median,
         folds=len(table.pairs),
         rows_at_hand=round(float(np.mean(rows))),

@@ -15,6 +15,7 @@ from flows.choices import (
     check_database,
     check_members,
     check_parent,
+    check_same_quantity,
     default_network,
 )
 from flows.dataset import check_columns, load
@@ -93,6 +94,7 @@ def train_stage(
     dataset = load(source, table, chosen.inputs, target, split_column, seed, hold_out)
     data, split = dataset.data, dataset.split
     if started_from is not None:
+        check_same_quantity(started_from, target, dataset.unit, data)
         met = check_parent_has_not_seen(started_from.card, dataset, store)
         _say_what_continues(started_from, members, met, len(data.validation_y))
         provenance = provenance | met
@@ -178,6 +180,8 @@ def _say_what_continues(
     name, there = parent.card.name, len(parent.networks)
     if members < there:
         say(f"continue {members} of the {there} networks of {name!r}: --members {there} takes all")
+    if why := met.get("not_checked"):
+        say(f"whether {name!r} was trained on validation rows is not known: {why}")
     if n_met := met.get("validation_rows_it_trained_on"):
         say(
             f"{n_met:,} of {n_validation:,} validation rows are compositions that {name!r} was "

@@ -27,7 +27,7 @@ from irnet_core.errors import FeatureSchemaError, ModelError, NotationError
 from irnet_core.feature_schema import FeatureSchema
 from irnet_core.networks import Network
 from irnet_core.notation import FRACTIONS, check_blocks
-from irnet_core.references import TargetScaler
+from irnet_core.references import LARGEST, TargetScaler
 from irnet_core.scaling import Scaler
 
 __all__ = [
@@ -192,7 +192,7 @@ def unpack(files: dict[str, bytes], where: str) -> Bundle:
     bad = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if bad:
         raise ModelError(f"{where}/{WEIGHTS} holds numbers that are not finite, in {bad[0]!r}")
-    _positive(tensors, where)
+    _plausible(tensors, where)
 
     networks = []
     for prefix in prefixes:
@@ -235,11 +235,17 @@ def _expected(
     return shapes
 
 
-def _positive(tensors: dict[str, Tensor], where: str) -> None:
-    """Make sure that no scale is zero or negative and that quantiles rise."""
-    for name in ("inputs.scale", "target.scale"):
-        if not (tensors[name] > 0).all():
-            raise ModelError(f"{where}/{WEIGHTS} holds numbers that are not positive, in {name!r}")
+def _plausible(tensors: dict[str, Tensor], where: str) -> None:
+    """Make sure that no scale or variance makes predictions infinite, and that quantiles rise."""
+    least = {"inputs.scale": 1e-8, "target.scale": 1 / LARGEST, ".running_var": 0.0}
+    for name, values in tensors.items():
+        for ending, bound in least.items():
+            if name.endswith(ending) and not (values >= bound).all():
+                raise ModelError(f"{where}/{WEIGHTS} holds numbers that are too small, in {name!r}")
+        for part in ("center", "scale"):  # both tell fractions from scaled ones
+            fractions = tensors[f"inputs.{part}"][-N_ELEMENTS:]
+            if name.endswith(f".elements.{part}") and not torch.equal(values, fractions):
+                raise ModelError(f"{where}/{WEIGHTS} scales fractions in two ways, in {name!r}")
     quantiles = tensors.get("domain.quantiles")
     if quantiles is not None and (quantiles.diff() < 0).any():
         raise ModelError(f"{where}/{WEIGHTS} holds 'domain.quantiles' that do not rise")

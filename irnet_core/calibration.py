@@ -20,7 +20,7 @@ from irnet_core.errors import ModelError
 
 N_LEVELS = 201
 LEVELS = np.linspace(0, 1, N_LEVELS)
-MIN_ROWS = 40  # with fewer, the corrected 2.5 % quantile lies beyond the smallest score
+MIN_ROWS = 40  # with 38 or fewer, the corrected 2.5 % quantile lies beyond the smallest score
 # share of the median absolute error that is added to each spread: none is taken for certain
 FLOOR = 0.1
 # half the central 68.27 % of the scores: one standard deviation, were they normal
@@ -67,7 +67,9 @@ class Calibration:
                 f"{MIN_ROWS}: validate on more rows"
             )
         error = np.asarray(truth, np.float64) - mean
-        floor = max(float(np.median(np.abs(error))), 1e-12)
+        typical = float(np.median(np.abs(error)))
+        # where most errors are 0, a trace of the target itself; and of 1, where that is constant
+        floor = typical or 1e-12 * float(np.abs(truth - np.median(truth)).mean()) or 1e-12
         if spread is not None:
             floor *= FLOOR
         scores = np.sort(error / ((0.0 if spread is None else spread) + floor))

@@ -99,6 +99,8 @@ class Card:
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
+MAX_TEXT = 1000  # characters of a name or a network
+
 _FIELDS: dict[str, type] = {
     "name": str,
     "network": str,
@@ -156,6 +158,13 @@ def read_card(data: bytes, where: str) -> Card:
     for name, kind in _FIELDS.items():
         if not isinstance(values[name], kind) or isinstance(values[name], bool):
             raise ModelError(f"{where}/{CARD}: {name} must be of type {kind.__name__}")
+    for name in ("name", "network"):
+        if not (len(values[name]) <= MAX_TEXT and values[name].isprintable()):
+            raise ModelError(
+                f"{where}/{CARD}: {name} must have at most {MAX_TEXT} characters that can be seen"
+            )
+    if old and values["format"] != FORMAT:
+        raise ModelError(f"{where}/{CARD} is of format 1 and has fields of format {FORMAT}")
     if values["format"] != FORMAT:
         raise ModelError(
             f"{where}/{CARD} is of format {values['format']}, this version reads 1 and {FORMAT}"

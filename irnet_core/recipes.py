@@ -52,7 +52,7 @@ class Recipe:
     dropout : float
         Share of the values dropped after each layer of a set of elements, in training alone.
     spread : bool
-        Add an output for the spread of each prediction, see :mod:`irnet_core.training`.
+        Add an output for the spread of each prediction, see :mod:`irnet_core.objective`.
     transfer_rate, same_target_rate : float
         Share of the learning rate that remains where training continues a model of another
         target, or of the same one.

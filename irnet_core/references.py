@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from irnet_core.elements import N_ELEMENTS
-from irnet_core.scaling import Scaler
+from irnet_core.errors import TrainingError
+from irnet_core.scaling import OUTLIER, Scaler
 
 #: References are kept where they leave less than this share of the median absolute deviation: half
 #: of all band gaps or energies above the hull are zero, and a sum over elements only blurs them.
@@ -24,7 +25,7 @@ MOST_LEFT = 0.8
 RIDGE = 0.1  # rows of a pure element that say its value is that of all
 ROUNDS = 6
 BLOCK = 16_384  # rows at a time, so that no second table of fractions is held
-OUTLIER = 15.0  # median absolute residuals; such rows say nothing of their elements
+LARGEST = 1e30  # center and scale, and the reciprocal of the scale: beyond, float32 overflows
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class TargetScaler:
         """Scaler for a target y (n,), with references if fractions (n, 112) explain enough of it.
 
         Deaf to single outliers, which the tables of all databases have.
+
+        Raises
+        ------
+        TrainingError
+            If its values are too large or too small for single precision.
         """
         found = None if fractions is None else _references(y, fractions)
         return cls._of(y, fractions, found)
@@ -77,11 +83,17 @@ class TargetScaler:
     def _of(
         cls, y: np.ndarray, fractions: np.ndarray | None, references: np.ndarray | None
     ) -> TargetScaler:
-        if fractions is None or references is None:
-            rest = Scaler.robust(y)
-            return cls(rest.center, rest.scale)
-        rest = Scaler.robust(y - fractions @ references)
-        return cls(rest.center, rest.scale, torch.from_numpy(references))
+        if fractions is None:
+            references = None
+        rest = Scaler.robust(y if references is None else y - fractions @ references)
+        center, scale = float(rest.center), float(rest.scale)
+        if not (abs(center) < LARGEST and 1 / LARGEST < scale < LARGEST):
+            raise TrainingError(
+                f"the target has median {np.median(y):g} and mean absolute deviation {scale:g}, "
+                "out of reach of single precision: give it in another unit"
+            )
+        found = None if references is None else torch.from_numpy(references)
+        return cls(rest.center, rest.scale, found)
 
     def to(self, to: torch.device | torch.dtype) -> TargetScaler:
         """The same on a device, or in another precision."""

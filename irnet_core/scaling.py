@@ -12,6 +12,8 @@ from torch import Tensor
 #: training rows would throw the first new row that has it far out: measured band gaps with moments
 #: up to 2e-5, and then an alloy of iron, put 3e6 into the network and 8,000 eV out of it.
 LEAST_SCALE = 0.01
+#: Absolute deviations beyond so many times their median are outliers.
+OUTLIER = 15.0
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,15 @@ class Scaler:
 
     @classmethod
     def robust(cls, y: np.ndarray) -> Scaler:
-        """Median 0 and mean absolute deviation 1 for a target y (n,): deaf to single outliers."""
+        """Median 0 and mean absolute deviation 1 for a target y (n,).
+
+        Deaf to outliers: the mean is that of deviations up to :data:`OUTLIER` times the median of
+        those that are not 0, as half of all band gaps are.
+        """
         center = np.median(y)
-        scale = np.abs(y - center).mean() or 1.0
+        away = np.abs(y - center)
+        apart = away[away > 0]
+        scale = away[away <= OUTLIER * np.median(apart)].mean() if len(apart) else 1.0
         return cls(_float32(np.array([center])), _float32(np.array([scale])))
 
     def to(self, to: torch.device | torch.dtype) -> Scaler:
@@ -65,4 +73,5 @@ class Scaler:
 
 
 def _float32(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.asarray(values, dtype=np.float32))
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.asarray(values, dtype=np.float32))

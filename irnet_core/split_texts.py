@@ -31,7 +31,11 @@ class _Kind:
 
 _KINDS = {
     "given": _Kind(re.compile("(.+)"), "given:split", lambda seed, c: Given(c)),
-    "random": _Kind(re.compile(r"(0?\.\d+)"), "random:0.1", lambda seed, s: Random(float(s), seed)),
+    "random": _Kind(
+        re.compile(r"(0?\.\d+|\d(?:\.\d+)?e-\d+)"),
+        "random:0.1",
+        lambda seed, s: Random(float(s), seed),
+    ),
     "folds": _Kind(
         re.compile(r"([^/]+)(?:/(.+))?"), "folds:fold", lambda seed, c, w: Folds(c, w or ALL)
     ),
@@ -47,7 +51,7 @@ _KINDS = {
         lambda seed, k, w: Cluster(int(k), w or ALL, seed),
     ),
     "time": _Kind(
-        re.compile(r"([^<]+)<(-?\d+(?:\.\d+)?)"),
+        re.compile(r"([^<]+)<(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"),
         "time:year<2015",
         lambda seed, c, t: Time(c, float(t)),
     ),

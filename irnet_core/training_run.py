@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -203,20 +204,21 @@ class Run:
         try:
             self.network.load_state_dict(groups["network"])
             self.average.load_state_dict(groups["average"])
+            self.best = {name: value.to(self.device) for name, value in groups["best"].items()}
+            self.optimizer.load_state_dict(self._optimizer_state(groups))
         except (KeyError, RuntimeError) as error:
             raise TrainingError(
                 f"{checkpoint.CHECKPOINT} belongs to another network: delete the run's staging "
                 "folder and start anew"
             ) from error
-        self.best = {name: value.to(self.device) for name, value in groups["best"].items()}
-        whole = self.optimizer.state_dict()
-        whole["state"] = {
-            int(name.removeprefix("optimizer ")): state
-            for name, state in groups.items()
-            if name.startswith("optimizer ")
-        }
-        self.optimizer.load_state_dict(whole)
         return self.progress.epoch
+
+    def _optimizer_state(self, groups: checkpoint.Groups) -> dict[str, Any]:
+        """What the optimiser was left in: a group for each parameter of the network."""
+        whole = self.optimizer.state_dict()
+        numbers = [i for group in whole["param_groups"] for i in group["params"]]
+        whole["state"] = {i: groups[f"optimizer {i}"] for i in numbers}
+        return whole
 
     def fitted(self, resumed_at: int) -> Fitted:
         """The network with its best weights, in evaluation mode, on the CPU."""

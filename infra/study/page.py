@@ -146,7 +146,7 @@ def _budgets(results: pd.DataFrame) -> Iterable[str]:
     yield (
         "`budget_rows` and `budget_epochs` of each cell stand in results.parquet and results.csv; "
         "an empty one is no limit. "
-        f"Sizes up to {BANDS[0][1]:,} rows count as tiny, from {BANDS[-1][0]:,} on as large."
+        f"Sizes below {BANDS[0][1]:,} rows count as tiny, from {BANDS[-1][0]:,} on as large."
     )
     missing = results[results.status != "done"].copy()
     if missing.empty:

@@ -16,7 +16,7 @@ CUT = 1 / 3
 TIE = 0.02
 """Relative differences up to this, between single runs, are none."""
 IRNETS = ("irnet", *NAMED)
-BANDS = ((0, 2_000), (2_000, 10_000), (10_000, 50_000), (50_000, 10**9))
+BANDS = ((0, 2_000), (2_000, 10_000), (10_000, LARGE_ROWS), (LARGE_ROWS, 10**9))
 
 # Learners are compared where they were asked for the same rows of the same data.
 GROUP = ["data", "inputs", "budget_rows"]
@@ -86,11 +86,11 @@ def recommendations(results: pd.DataFrame) -> pd.DataFrame:
     found = []
     every = [(rows, cells) for _, rows, cells in groups(comparable(results)) if _both(cells)]
     for low, high in BANDS:
-        inside = [cells for rows, cells in every if low < rows <= high]
+        inside = [cells for rows, cells in every if low <= rows < high]
         best = pd.Series([cells.loc[cells.mae.idxmin(), "name"] for cells in inside], dtype=object)
         counts = best.value_counts()
         top = "" if counts.empty else sorted(counts[counts == counts.max()].index)[0]
-        label = f"more than {low:,}" if high == BANDS[-1][1] else f"{low:,} to {high:,}"
+        label = f"from {low:,}" if high == BANDS[-1][1] else f"{low:,} to {high:,}"
         won = "; ".join(f"{name} {count} of {len(inside)}" for name, count in counts.items())
         found.append({"rows": label, "recommended": top or "not run", "won": won})
     return pd.DataFrame(found)

@@ -1,11 +1,17 @@
 """Ensembles, small weights and continued models, from the command line."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
+from flows.choices import check_same_quantity
 from flows.models import open_model
 from flows.train import starts_of
 from infra.store import Store
+from irnet_core.errors import ModelError
+from irnet_core.training import TrainingData
 
 pytestmark = pytest.mark.timeout(600)  # the store comes from many processes, on a busy machine
 TRAIN = ("train", "--data", "latest", "--target", "formation_energy_ev_atom", "--epochs", "1")
@@ -45,6 +51,22 @@ def test_an_ensemble_that_continues_a_model(filled, cli):
     assert len(open_model("single", store)[0].networks) == 1
 
 
+def test_a_target_of_the_same_name_in_another_unit(filled):
+    parent, _ = open_model("small", Store(filled))
+    target, unit = parent.card.target, parent.card.unit
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(200, parent.card.n_inputs)).astype(np.float32)
+    y = draw.normal(size=200) + parent.target.explained(torch.from_numpy(x)).numpy()
+    data = TrainingData(x, y, x, y, fractions=True)
+    check_same_quantity(parent, target, unit, data)
+    with pytest.raises(ModelError, match=f"predicts {target} in eV/atom, here its unit is meV"):
+        check_same_quantity(parent, target, "meV/atom", data)
+    far = replace(data, train_y=1000 * draw.normal(size=200))
+    with pytest.raises(ModelError, match="times as much as those that model 'small' was trained"):
+        check_same_quantity(parent, target, unit, far)
+    check_same_quantity(parent, "band_gap_ev", "meV", far)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -54,7 +76,11 @@ def test_an_ensemble_that_continues_a_model(filled, cli):
         (("--members", "65"), "an ensemble has 1 to 64 members, not 65"),
         (
             ("--from", "small", "--hold-out", "element:Fe"),
-            "rows to be held out: train it anew with the same --hold-out, or train from scratch",
+            "it anew with the same --hold-out, or train from scratch",
+        ),
+        (
+            ("--from", "oqmd-formation-enthalpy", "--hold-out", "element:Fe"),
+            "whether model 'oqmd-formation-enthalpy' has met rows to be held out is not known (",
         ),
     ],
 )

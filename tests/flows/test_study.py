@@ -126,15 +126,17 @@ def test_a_table_that_is_refused_stops_no_other(store, cli, tmp_path):
     twice.to_parquet(tmp_path / "twice.parquet")
     common = {"table": "twice.parquet", "target": "y", "split": "given:split"}
     data = [{"name": "refused", **common}, {"name": "dropped", **common, "drop_shared": True}]
-    run = {"data": ["refused", "dropped"], "learners": ["ridge"], "tuning_rows": 40}
+    data.append({"name": "texts", **common, "target": "split"})
+    run = {"data": ["refused", "texts", "dropped"], "learners": ["ridge"], "tuning_rows": 40}
     path = tmp_path / "grid.json"
     path.write_text(json.dumps({"data": data, "run": [run]}))
     result = cli("study", "--grid", path, "--data", tmp_path)
     assert result.exit_code == 0, result.output
     _, results = study_of(store)
-    assert results.status.tolist() == ["failed", "done"]
+    assert results.status.tolist() == ["failed", "failed", "done"]
     assert "are in train and in val" in results.reason[0]
-    assert results.rows_at_hand[1] == (table.split == "train").sum()  # not the row given twice
+    assert "a target must be numbers, this column holds string" in results.reason[1]
+    assert results.rows_at_hand[2] == (table.split == "train").sum()  # not the row given twice
 
 
 @pytest.mark.slow

@@ -109,6 +109,21 @@ def test_references_go_with_fractions(made):
     fails(with_weights(files, lambda t: t[REFERENCES][3].fill_(float("nan"))), "not finite")
 
 
+def test_fractions_are_scaled_in_one_way(made):
+    blocks = [{"name": "fractions", "hash": "00", "columns": N_ELEMENTS}]
+    network = Network("8Ex1-8BARx1-1", N_ELEMENTS).eval()
+    inputs = Scaler(torch.rand(N_ELEMENTS), torch.rand(N_ELEMENTS) + 0.5)
+    network.elements.know(inputs)
+    card = replace(
+        made.card, inputs=blocks, network=network.notation, members=[{"seed": 0}], domain={}
+    )
+    files = bundle.pack(Bundle(card, (network,), inputs, made.target))
+    assert torch.equal(bundle.unpack(files, "here").networks[0].elements.scale, inputs.scale)
+    for name in ("members.0.elements.scale", "inputs.center"):
+        changed = with_weights(files, lambda t, name=name: t[name][7].fill_(2.0))
+        fails(changed, "scales fractions in two ways, in 'members.0.elements.")
+
+
 @pytest.mark.parametrize("outputs", ["1", "1S"])
 def test_format_1_is_still_read(made, files, outputs):
     since = ("members", "weights", "calibration", "domain", "parent")
@@ -241,8 +256,10 @@ def test_weights_of_odd_types(files, type_):
         (lambda t: t.update({"domain.whitening": torch.ones(4, 3)}), "'domain.whitening' is"),
         (lambda t: t["domain.quantiles"].fill_(float("inf")), "not finite, in 'domain.quantiles'"),
         (lambda t: t["domain.quantiles"][50].fill_(-1.0), "'domain.quantiles' that do not rise"),
-        (lambda t: t["target.scale"].zero_(), "not positive, in 'target.scale'"),
-        (lambda t: t["inputs.scale"][1].fill_(-1.0), "not positive, in 'inputs.scale'"),
+        (lambda t: t["target.scale"].zero_(), "too small, in 'target.scale'"),
+        (lambda t: t["inputs.scale"][1].fill_(-1.0), "too small, in 'inputs.scale'"),
+        (lambda t: t["inputs.scale"][1].fill_(1e-44), "too small, in 'inputs.scale'"),
+        (lambda t: t["members.0.blocks.0.norm.running_var"][0].fill_(-1.0), "too small, in 'mem"),
         (
             lambda t: t.update({"target.references": torch.zeros(N_ELEMENTS)}),
             "'target.references' is .* not part of it",  # no fractions among the inputs
@@ -269,7 +286,7 @@ CALIBRATION = {"scores": [0.0] * 201, "floor": 0.1, "rows": 50}
         ({"seed": None}, "seed must be of type int"),
         ({"metrics": []}, "metrics must be of type dict"),
         ({"format": 3}, "is of format 3, this version reads 1 and 2"),
-        ({"format": 1}, "is of format 1, this version reads 1 and 2"),
+        ({"format": 1}, "is of format 1 and has fields of format 2"),
         ({"seed": True}, "seed must be of type int"),
         ({"members": []}, "members must be 1 to 64"),
         ({"members": [{}] * 65}, "members must be 1 to 64"),
@@ -294,7 +311,9 @@ CALIBRATION = {"scores": [0.0] * 201, "floor": 0.1, "rows": 50}
         ({"surprise": 1}, "must have the fields"),
         ({"network": "nonsense"}, "must end in the number of outputs"),
         ({"network": "99999BARx4-1"}, "outside 1-16384 units"),
-        ({"network": "9" * 5000 + "BAR-1"}, "not of the form"),
+        ({"network": "9" * 500 + "BAR-1"}, "not of the form"),
+        ({"network": "8BAR-" * 999 + "1"}, "network must have at most 1000 characters"),
+        ({"name": "\x1b[31m"}, "name must have at most 1000 characters that can be seen"),
         ({"network": "8BAR-²"}, "must end in the number of outputs"),
         ({"network": "8BAR-2"}, "has 2 outputs, not 1"),
         ({"network": "8BAR-2S"}, "has 2 outputs, not 1"),

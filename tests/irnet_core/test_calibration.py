@@ -56,6 +56,17 @@ def test_quantiles_are_order_statistics_moved_outwards():
     assert calibration.scores[-1] == 49 / floor
 
 
+@pytest.mark.parametrize("unit", [1e-29, 1e25])
+def test_units_of_physics(unit):
+    truth, mean, spread = rows(500)
+    for given_spread in (None, spread):
+        one = Calibration.fit(truth, mean, given_spread)
+        small = None if given_spread is None else given_spread * unit
+        other = Calibration.fit(truth * unit, mean * unit, small)
+        np.testing.assert_allclose(other.scores, one.scores, rtol=1e-6, atol=1e-8)
+        assert other.floor == pytest.approx(one.floor * unit)
+
+
 @given(unit=st.floats(1e-3, 1e3), shift=st.floats(-100, 100))
 def test_the_unit_of_the_target_does_not_matter(unit, shift):
     truth, mean, spread = rows(500)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from irnet_core.errors import DataError
 from irnet_core.hold_out import HOLD_OUT, recorded_rule, recorded_rules, split_without
-from irnet_core.split_rules import SplitRows
+from irnet_core.split_rules import SplitRows, described
 from irnet_core.split_texts import only_pair, parse_split
 
 POOL = ["Fe2O3", "FeO", "ClNa", "AlFe", "Al2O3", "CaF2", "CaO", "MgO", "Fe3O4", "KCl"]
@@ -43,6 +43,14 @@ def test_what_is_held_out_takes_no_part(compositions, hold_out, split):
     again = split_without(*recorded_rules(found.description), rows)
     assert again.train.tolist() == found.train.tolist()
     assert again.validation.tolist() == found.validation.tolist()
+
+
+@pytest.mark.parametrize(
+    "text", ["random:0.00001", "time:ts<1600000000000000000", "time:y<-0.00002", "time:y<1e-7"]
+)
+def test_what_a_card_records_is_read_again(text):
+    rule = parse_split(text, 3)
+    assert recorded_rule(described(rule)) == rule
 
 
 def test_test_rows_stay_out():

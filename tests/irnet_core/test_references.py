@@ -8,6 +8,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from irnet_core.elements import N_ELEMENTS
+from irnet_core.errors import TrainingError
 from irnet_core.recipes import recipe
 from irnet_core.references import MOST_LEFT, RIDGE, TargetScaler
 from irnet_core.training import Start, TrainingData, fit
@@ -78,6 +79,13 @@ def test_rows_left_out_one_at_a_time():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("irnet_core.references.MOST_LEFT", share)
             assert (TargetScaler.fit(y, x).references is not None) == kept
+
+
+@pytest.mark.parametrize("unit", [1e-47, 1e35, 1e42])
+def test_values_beyond_single_precision_are_refused(unit):
+    y = np.random.default_rng(0).normal(size=50) * unit
+    with pytest.raises(TrainingError, match="single precision: give it in another unit"):
+        TargetScaler.fit(y)
 
 
 def test_value_undoes_scaled():

@@ -50,7 +50,9 @@ def test_robust():
     assert Scaler.robust(np.full(4, 2.5)).scale.item() == 1.0
     far = Scaler.robust(np.append(np.tile(y, 200), 1e3))
     assert far.center.item() == 3.0
-    assert far.scale.item() == pytest.approx(11 / 5, rel=0.5)
+    assert far.scale.item() == pytest.approx(11 / 5)
+    gaps = Scaler.robust(np.array([0.0] * 8 + [1.0, 1.0, 1e5]))  # most are 0, one is a mistake
+    assert gaps.scale.item() == pytest.approx(0.2)
 
 
 def test_identity():

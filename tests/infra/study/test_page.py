@@ -52,7 +52,7 @@ def test_the_paper_holds_where_results_are_the_papers():
         "0 to 2,000": "not run",
         "2,000 to 10,000": "forest",
         "10,000 to 50,000": "not run",
-        "more than 50,000": "irnet-48",
+        "from 50,000": "irnet-48",
     }
     assert "irnet-48 0.0400, best classical forest 0.0750 eV (cut +47%)" in page("T", results, [])
 
