@@ -66,6 +66,9 @@ Groups = dict[str, dict[str, Tensor]]
 """Tensors of the parts of a run, by the names of the parts, which have no full stop."""
 
 
+REMEDY = "delete the run's folder in the store's .staging, and start anew"
+
+
 def save(folder: Folder, groups: Groups, progress: Progress) -> None:
     """Write a checkpoint; the previous one stays valid until the new one is whole."""
     metadata = {"progress": json.dumps(asdict(progress))}
@@ -100,6 +103,4 @@ def load(folder: Folder) -> tuple[Groups, Progress] | None:
             groups.setdefault(group, {})[key] = tensor
         return groups, Progress(**state, history=history)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"{CHECKPOINT} is damaged ({error}): delete the run's staging folder and start anew"
-        ) from error
+        raise TrainingError(f"{CHECKPOINT} is damaged ({error}): {REMEDY}") from error

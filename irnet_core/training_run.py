@@ -208,8 +208,7 @@ class Run:
             self.optimizer.load_state_dict(self._optimizer_state(groups))
         except (KeyError, RuntimeError) as error:
             raise TrainingError(
-                f"{checkpoint.CHECKPOINT} belongs to another network: delete the run's staging "
-                "folder and start anew"
+                f"{checkpoint.CHECKPOINT} belongs to another network: {checkpoint.REMEDY}"
             ) from error
         return self.progress.epoch
 

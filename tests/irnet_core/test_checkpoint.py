@@ -80,5 +80,7 @@ def with_progress(text):
 )
 def test_damage(folder, damage):
     folder[CHECKPOINT] = damage(folder[CHECKPOINT])
-    with pytest.raises(TrainingError, match=f"^{CHECKPOINT} is damaged .*: delete the run's stagi"):
+    with pytest.raises(
+        TrainingError, match=f"^{CHECKPOINT} is damaged .*: delete the run's folder"
+    ):
         checkpoint.load(folder)

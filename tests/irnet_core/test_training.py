@@ -138,7 +138,9 @@ def test_checkpoints_change_nothing_and_wait():
 def test_checkpoint_of_another_network():
     folder = Memory()
     train(folder=folder)
-    with pytest.raises(TrainingError, match="belongs to another network: delete the run's staging"):
+    with pytest.raises(
+        TrainingError, match="belongs to another network: delete the run's folder in"
+    ):
         train(notation="8BARx1-1", folder=folder)
 
 
