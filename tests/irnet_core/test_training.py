@@ -144,6 +144,17 @@ def test_checkpoint_of_another_network():
         train(notation="8BARx1-1", folder=folder)
 
 
+@pytest.mark.parametrize("part", ["best", "average", "optimizer 3"])
+def test_checkpoint_that_lacks_a_part(part):
+    folder = Memory()
+    train(folder=folder)
+    groups, progress = checkpoint.load(folder)
+    del groups[part]
+    checkpoint.save(folder, groups, progress)
+    with pytest.raises(TrainingError, match="belongs to another network"):
+        train(folder=folder)
+
+
 # determinism --------------------------------------------------------------------------------------
 
 
