@@ -27,6 +27,7 @@ from torch import nn
 from irnet_core.batches import EVALUATION_BATCH
 from irnet_core.bundle import Bundle, Card
 from irnet_core.device import has_native_bf16
+from irnet_core.elements import N_ELEMENTS
 from irnet_core.inference import Predictor
 from irnet_core.networks import Network
 from irnet_core.notation import notation_of, with_spread
@@ -35,7 +36,21 @@ from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
 from irnet_core.training import TrainingData, fit
 
-N_INPUTS = 257  # composition attributes and element fractions
+N_ATTRIBUTES = 145
+N_INPUTS = N_ATTRIBUTES + N_ELEMENTS
+KNOWN = 94  # elements that compositions are drawn from
+
+
+def inputs(rows: int, seed: int = 0) -> np.ndarray:
+    """Random attributes, and fractions of one to five elements, (rows, 257)."""
+    rng = np.random.default_rng(seed)
+    x = np.zeros((rows, N_INPUTS), np.float32)
+    x[:, :N_ATTRIBUTES] = rng.normal(size=(rows, N_ATTRIBUTES))
+    shares = rng.exponential(size=(rows, KNOWN))
+    rank = rng.random((rows, KNOWN)).argsort(axis=1)
+    shares[rank >= rng.integers(1, 6, (rows, 1))] = 0
+    x[:, N_ATTRIBUTES : N_ATTRIBUTES + KNOWN] = shares / shares.sum(1, keepdims=True)
+    return x
 
 
 def fastest(
@@ -60,12 +75,12 @@ def inference(
     torch.manual_seed(0)
     notation = with_spread(notation_of(network))
     networks = tuple(Network(notation, N_INPUTS).eval() for _ in range(members))
-    inputs = [{"name": "all", "hash": "00", "columns": N_INPUTS}]
+    blocks = [{"name": "all", "hash": "00", "columns": N_INPUTS}]
     card = Card(
-        "bench", notation, "y", "eV", inputs, {}, 0, 1, 1, {}, {}, {}, members=[{}] * members
+        "bench", notation, "y", "eV", blocks, {}, 0, 1, 1, {}, {}, {}, members=[{}] * members
     )
     bundle = Bundle(card, networks, Scaler.identity(N_INPUTS), TargetScaler.identity())
-    x = torch.randn(rows, N_INPUTS, device=device)
+    x = torch.from_numpy(inputs(rows)).to(device)
     plain = [Network(notation, N_INPUTS).to(device).eval() for _ in range(members)]
     batch = EVALUATION_BATCH[device.type]
 
@@ -95,8 +110,7 @@ def training(
     network: str, rows: int, device: torch.device, turns: int, clock: Any
 ) -> dict[str, float]:
     """Rates of one epoch in the modern recipe, evaluation included, and in a plain loop."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(rows + 1, N_INPUTS)).astype(np.float32)
+    x = inputs(rows + 1)
     y = x[:, 0].astype(np.float64)
     data = TrainingData(x[:rows], y[:rows], x[rows:], y[rows:])
     chosen = replace(recipe("modern").with_epochs(1), min_steps=1)
