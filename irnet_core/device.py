@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from irnet_core.errors import ModelError
@@ -38,6 +40,12 @@ def has_native_bf16(device: torch.device) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
     return False
+
+
+@cache
+def has_amx() -> bool:
+    """Whether this CPU has matrix units for bfloat16."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

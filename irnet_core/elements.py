@@ -20,6 +20,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from irnet_core.device import has_amx
 from irnet_core.dropout import Dropout
 from irnet_core.element_properties import element_properties
 from irnet_core.scaling import Scaler
@@ -34,7 +35,9 @@ WIDTHS = (3, 4, 8, 16, 32, N_ELEMENTS)
 # and so many sets at a time: oneDNN writes a kernel for each number of rows, which takes it longer
 # than the product
 AT_A_TIME = 16
-FEW = 8  # elements: sums of products are quicker than matrix products, and small enough
+# elements: sums of products are quicker than matrix products, and small enough, where there are no
+# matrix units
+FEW = 8
 LEAST = 1e-9  # stands for a fraction of zero where its logarithm is needed
 ABSENT = 1e-5  # smaller fractions are what scaling there and back has left of zero
 
@@ -209,13 +212,15 @@ def attend(looks: Tensor, log_share: Tensor) -> Tensor:
     n, k, width = looks.shape
     each = width // (3 * HEADS)
     query, key, value = looks.view(n, k, 3, HEADS, each).unbind(2)
-    if k <= FEW:
+    units = looks.dtype == torch.bfloat16 and looks.device.type == "cpu" and has_amx()
+    sums = k <= FEW and not units
+    if sums:
         match = (query[:, :, None] * key[:, None]).sum(-1)
     else:
         match = torch.einsum("nihd,njhd->nijh", query, key)
     logits = (match / math.sqrt(each)).to(log_share.dtype) + log_share[:, None, :, None]
     weight = logits.softmax(2).to(value.dtype)
-    if k <= FEW:
+    if sums:
         seen = (weight[..., None] * value[:, None]).sum(2)
     else:
         seen = torch.einsum("nijh,njhd->nihd", weight, value)

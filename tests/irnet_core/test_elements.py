@@ -76,6 +76,15 @@ def test_attention_is_the_same_by_both_kinds_of_products(dtype, monkeypatch):
     torch.testing.assert_close(attend(looks, share.log()), found)
 
 
+@pytest.mark.parametrize("amx", [False, True])
+def test_attention_in_bfloat16(amx, monkeypatch):
+    monkeypatch.setattr("irnet_core.elements.has_amx", lambda: amx)
+    torch.manual_seed(0)
+    looks, share = torch.randn(7, 6, 3 * 16), torch.rand(7, 6)
+    found = attend(looks.bfloat16(), share.log())
+    torch.testing.assert_close(found.float(), attend(looks, share.log()), rtol=0.03, atol=0.03)
+
+
 def test_many_elements_take_memory_in_proportion(network):
     """What a layer of attention needs for 112 elements, not for their pairs times the width."""
     torch.manual_seed(0)
