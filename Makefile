@@ -17,7 +17,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # No cache and no bytecode: half the time of an installation goes into compiling modules that
-# nobody imports; Python compiles the others when it first meets them.
+# nobody imports; Python compiles the others when it first meets them, and keeps them.
+# Images of containers often forbid it to keep what it has compiled: then each of hundreds of
+# processes would compile it all, which takes most of their time.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-cache-dir --no-compile \
 	--constraint constraints.txt $(PIP_ARGS)
 # Most tests wait for servers and processes of their own.
