@@ -125,7 +125,10 @@ def evaluate(
     found = []
     for model, bundle, identity in bundles:
         label = Path(model).name
-        _check_unit(bundle, judged, target)
+        _check_unit(bundle, judged.unit, f"column {target!r} of {judged.source}")
+        _check_unit(
+            bundle, bundles[0][1].card.unit, f"what model {Path(models[0]).name!r} predicts"
+        )
         if bundle.card.target != target:
             notes.append(
                 f"model {label!r} was trained on {bundle.card.target!r}, it is judged on {target!r}"
@@ -242,12 +245,12 @@ def _judged(
     return Judged(numbers[rows], amounts[rows], compositions[rows], truth, unit, source, counts)
 
 
-def _check_unit(bundle: Bundle, judged: Judged, target: str) -> None:
-    unit = bundle.card.unit
-    if AS_GIVEN not in (unit, judged.unit) and unit != judged.unit:
+def _check_unit(bundle: Bundle, unit: str, what: str) -> None:
+    own = bundle.card.unit
+    if AS_GIVEN not in (own, unit) and own != unit:
         raise ModelError(
-            f"model {bundle.card.name!r} predicts in {unit}, column {target!r} of {judged.source} "
-            f"is in {judged.unit}: convert the column or choose another"
+            f"model {bundle.card.name!r} predicts in {own}, {what} is in {unit}: convert the "
+            "column or choose another"
         )
 
 

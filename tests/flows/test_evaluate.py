@@ -181,6 +181,13 @@ def test_what_cannot_be_judged(folder, fails, tmp_path, options, message):
     assert message in fails("evaluate", *[part for pair in given.items() for part in pair])
 
 
+def test_models_of_different_units_are_judged_apart(folder, fails, tmp_path):
+    (tmp_path / "a.csv").write_text("formula,plain\nNaCl,1\nKBr,2\nMgO,3\n")
+    both = ("--model", "gaps", "--model", "oqmd-formation-enthalpy")
+    said = fails("evaluate", *both, "--data", tmp_path / "a.csv", "--target", "plain")
+    assert "predicts in eV/atom, what model 'gaps' predicts is in eV: convert" in said
+
+
 def test_a_hold_out_that_leaves_nothing_is_refused(fails, tmp_path):
     path = table(tmp_path / "a.csv", lambda value: value)
     arguments = ("train", "--data", path, "--target", "gap_ev", "--hold-out")
