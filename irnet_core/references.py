@@ -17,7 +17,7 @@ from torch import Tensor
 
 from irnet_core.elements import N_ELEMENTS
 from irnet_core.errors import TrainingError
-from irnet_core.scaling import OUTLIER, Scaler
+from irnet_core.scaling import Scaler
 
 #: References are kept where they leave less than this share of the median absolute deviation: half
 #: of all band gaps or energies above the hull are zero, and a sum over elements only blurs them.
@@ -25,6 +25,7 @@ MOST_LEFT = 0.8
 RIDGE = 0.1  # rows of a pure element that say its value is that of all
 ROUNDS = 6
 BLOCK = 16_384  # rows at a time, so that no second table of fractions is held
+OUTLIER = 15.0  # median absolute residuals; such rows say nothing of their elements
 LARGEST = 1e30  # center and scale, and the reciprocal of the scale: beyond, float32 overflows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,8 @@ from torch import Tensor
 #: training rows would throw the first new row that has it far out: measured band gaps with moments
 #: up to 2e-5, and then an alloy of iron, put 3e6 into the network and 8,000 eV out of it.
 LEAST_SCALE = 0.01
-#: Absolute deviations beyond so many times their median are outliers.
-OUTLIER = 15.0
+#: Deviations beyond so many times what 99 of 100 rows keep to are mistakes, not a long tail.
+MISTAKE = 10.0
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ class Scaler:
     def robust(cls, y: np.ndarray) -> Scaler:
         """Median 0 and mean absolute deviation 1 for a target y (n,).
 
-        Deaf to outliers: the mean is that of deviations up to :data:`OUTLIER` times the median of
-        those that are not 0, as half of all band gaps are.
+        Deaf to a few mistakes, which no mean deviation is: those beyond :data:`MISTAKE` times the
+        99 % quantile of the deviations are left out of it.
         """
         center = np.median(y)
         away = np.abs(y - center)
-        apart = away[away > 0]
-        scale = away[away <= OUTLIER * np.median(apart)].mean() if len(apart) else 1.0
+        usual = MISTAKE * np.quantile(away, 0.99, method="lower")
+        scale = away[away <= (usual or math.inf)].mean() or 1.0
         return cls(_float32(np.array([center])), _float32(np.array([scale])))
 
     def to(self, to: torch.device | torch.dtype) -> Scaler:

@@ -51,8 +51,12 @@ def test_robust():
     far = Scaler.robust(np.append(np.tile(y, 200), 1e3))
     assert far.center.item() == 3.0
     assert far.scale.item() == pytest.approx(11 / 5)
-    gaps = Scaler.robust(np.array([0.0] * 8 + [1.0, 1.0, 1e5]))  # most are 0, one is a mistake
-    assert gaps.scale.item() == pytest.approx(0.2)
+    gaps = np.array([0.0] * 890 + [2.0] * 109 + [1e5])  # most are 0, one is a mistake
+    assert Scaler.robust(gaps).scale.item() == pytest.approx(0.2, rel=0.1)
+    long_tail = np.random.default_rng(0).exponential(size=5000) ** 3
+    mean = np.abs(long_tail - np.median(long_tail)).mean()
+    assert Scaler.robust(long_tail).scale.item() == pytest.approx(mean)
+    assert Scaler.robust(np.array([0.0] * 999 + [1.0])).scale.item() == pytest.approx(0.001)
 
 
 def test_identity():
