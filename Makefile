@@ -72,7 +72,7 @@ test-all: $(VENV)/.dev ## Run the fast and the slow tests in one go
 	$(BIN)/pytest $(PARALLEL) loadgroup $(PYTEST_ARGS)
 
 test-thorough: export IRNET_THOROUGH := 1
-test-thorough: test-slow ## Run the slow tests on all rows: about an hour
+test-thorough: test-slow ## Run the slow tests on all rows
 
 lint: $(VENV)/.dev ## Check style, formatting, types and the layers
 	$(BIN)/ruff check .
