@@ -96,7 +96,7 @@ def train_stage(
     if started_from is not None:
         check_same_quantity(started_from, target, dataset.unit, data)
         met = check_parent_has_not_seen(started_from.card, dataset, store)
-        _say_what_continues(started_from, members, met, len(data.validation_y))
+        say_what_continues(started_from, members, met, len(data.validation_y))
         provenance = provenance | met
     threads = use_threads(settings())
     fast = "bfloat16" if chosen.precision == "auto" and has_native_bf16(device) else "float32"
@@ -174,9 +174,10 @@ def train_stage(
         ).id
 
 
-def _say_what_continues(
+def say_what_continues(
     parent: Bundle, members: int, met: dict[str, object], n_validation: int
 ) -> None:
+    """Tell which networks are continued, and what they have met of the rows that judge."""
     name, there = parent.card.name, len(parent.networks)
     if members < there:
         say(f"continue {members} of the {there} networks of {name!r}: --members {there} takes all")

@@ -8,7 +8,7 @@ import torch
 
 from flows.choices import check_same_quantity
 from flows.models import open_model
-from flows.train import starts_of
+from flows.train import say_what_continues, starts_of
 from infra.store import Store
 from irnet_core.errors import ModelError
 from irnet_core.training import TrainingData
@@ -49,6 +49,13 @@ def test_an_ensemble_that_continues_a_model(filled, cli):
     result = cli(*TRAIN, "--name", "single", "--from", "next")
     assert "continue 1 of the 2 networks of 'next': --members 2 takes all" in result.output
     assert len(open_model("single", store)[0].networks) == 1
+
+
+def test_what_cannot_be_checked_is_said(filled, capsys):
+    parent, _ = open_model("small", Store(filled))
+    say_what_continues(parent, 1, {"not_checked": "no snapshot is there"}, 10)
+    said = capsys.readouterr().err
+    assert "whether 'small' was trained on validation rows is not known: no snapshot" in said
 
 
 def test_a_target_of_the_same_name_in_another_unit(filled):
