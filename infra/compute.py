@@ -22,16 +22,15 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM
 # Dask has its workers return freed memory at once, which makes them fetch every array anew, page by
 # page: a seventh of a network's time. glibc, left alone, would come to keep about as much as this.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": 256 << 20, "MALLOC_MMAP_THRESHOLD_": 32 << 20}
-_NATIVE: dict[str, object] = {
-    "distributed.worker.profile.enabled": False,  # a hundred looks a second that nobody asks for
-    **{f"distributed.nanny.pre-spawn-environ.{name}": size for name, size in _ALLOCATOR.items()},
-}
+_NATIVE = {f"distributed.nanny.pre-spawn-environ.{k}": size for k, size in _ALLOCATOR.items()}
 
 #: So many workers of tasks in native code are threads; Python's lock would hold up more of them.
 FEW = 4
 
 # Workers start processes of their own to isolate rows (infra.isolation), so they are no daemons.
-_WORKERS_MAY_HAVE_CHILDREN = {"distributed.worker.daemon": False}
+# Dask's profiler looks at the frames of running threads a hundred times a second, which nobody asks
+# for; in Python 3.11 it finds broken ones, which can end a worker (dask/distributed, issue 8163).
+_EVERYWHERE = {"distributed.worker.daemon": False, "distributed.worker.profile.enabled": False}
 
 #: Clusters that the settings may name: package, class. All are scaled to ``dask_workers``.
 CLUSTERS = {
@@ -73,7 +72,7 @@ def dask_client(
         with _running(settings.dask_address) as client:
             yield client
         return
-    configuration = _WORKERS_MAY_HAVE_CHILDREN | (_NATIVE if native else {})
+    configuration: dict[str, int] = _EVERYWHERE | (_NATIVE if native else {})
     with dask.config.set(configuration):
         if settings.dask_cluster == "local":
             made = _local(settings, most_workers, native)
@@ -162,7 +161,8 @@ def _named(settings: Settings, most_workers: int | None) -> Any:
 
 def _worker_environment(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options with what workers elsewhere need in their environment."""
-    variables = {**_ONE_THREAD, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+    told = {f"DASK_{k.replace('.', '__').upper()}": str(v) for k, v in _EVERYWHERE.items()}
+    variables = {**_ONE_THREAD, **told}
     if name == "kubernetes":
         return {**options, "env": {**variables, **options.get("env", {})}}
     exports = [f"export {key}={value}" for key, value in variables.items()]

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed import LocalCluster
 from typer.testing import CliRunner, Result
 
+from infra.compute import dask_client
+from infra.settings import Settings
 from irnet_core.schema import FORMATION_ENERGY
 
 #: What every process of these tests runs under: one thread, so that numbers are the same.
@@ -95,8 +96,8 @@ def files() -> Files:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """Address of a Dask cluster with one real worker."""
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
-        yield cluster.scheduler_address
+    with dask_client(Settings(dask_workers=1)) as client:
+        yield client.scheduler.address
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import dask
 import pytest
 import torch
-from distributed import LocalCluster
 
 from infra.compute import CLUSTERS, dask_client
 from infra.settings import Settings
@@ -41,23 +40,28 @@ def slurm(tmp_path, monkeypatch):
     return jobs
 
 
-def _daemon():
-    """A function that says whether its process is a daemon; sent to workers by value."""
+def _way():
+    """A function that says whether its process is a daemon and profiled; sent by value."""
 
-    def is_daemon():
+    def way():
         import multiprocessing
 
-        return multiprocessing.current_process().daemon
+        from distributed import get_worker
 
-    return is_daemon
+        return (
+            multiprocessing.current_process().daemon,
+            "profile" in get_worker().periodic_callbacks,
+        )
+
+    return way
 
 
-def test_local_workers_may_have_children():
+def test_local_workers_may_have_children_and_are_not_profiled():
     settings = Settings(dask_workers=2, dask_memory_limit="1GiB")
     with dask_client(settings, most_workers=1) as client:
         (worker,) = client.scheduler_info()["workers"].values()
         assert (worker["nthreads"], worker["memory_limit"]) == (1, 2**30)
-        assert client.submit(_daemon()).result() is False
+        assert client.submit(_way()).result() == (False, False)
 
 
 def test_few_workers_of_native_tasks_are_threads_of_this_process():
@@ -102,7 +106,7 @@ def test_slurm(slurm):
     )
     with dask_client(settings) as client:
         threads = client.submit(os.getenv, "OMP_NUM_THREADS").result(timeout=60)
-        assert client.submit(_daemon()).result(timeout=60) is False
+        assert client.submit(_way()).result(timeout=60) == (False, False)
     assert threads == "1"
     (script,) = slurm.glob("script-*")
     assert {"#SBATCH -p normal", "export HERE=1"} <= set(script.read_text().splitlines())
@@ -134,11 +138,10 @@ def test_each_named_cluster_is_offered_by_the_settings():
 
 
 def test_by_address():
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
-        settings = Settings(dask_address=cluster.scheduler_address)
-        with dask_client(settings) as client:
+    with dask_client(Settings(dask_workers=1)) as theirs:
+        with dask_client(Settings(dask_address=theirs.scheduler.address)) as client:
             assert client.submit(sum, [1, 2]).result() == 3
-        assert len(cluster.scheduler_info["workers"]) == 1  # it is not ours to end
+        assert len(theirs.scheduler_info()["workers"]) == 1  # it is not ours to end
 
 
 def test_nobody_answers():
