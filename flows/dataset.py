@@ -91,16 +91,7 @@ def check_columns(
     if isinstance(rule, Given | Time):  # others need features, or leave no row out
         split = only_pair(rule, split_rows(table, None, source))
         table = table.take(pa.array(np.sort(np.concatenate([split.train, split.validation]))))
-    values, rows = table.column(target), table.column(ROW.name)
-    if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)):
-        first = next((i for i, value in enumerate(values.to_pylist()) if _is_text(value)), 0)
-        raise DataError(
-            f"a target must be numbers, this column holds {field.type} such as "
-            f"{values[first].as_py()!r}: correct the table or choose another column",
-            source=source,
-            column=target,
-            row=rows[first].as_py(),
-        )
+    values, rows = numbers(table, target, source), table.column(ROW.name)
     usable = pc.fill_null(pc.is_finite(values), False)
     if not pc.all(usable).as_py():
         first = pc.index(usable, False).as_py()
@@ -114,6 +105,27 @@ def check_columns(
             row=rows[first].as_py(),
         )
     return field
+
+
+def numbers(table: pa.Table, target: str, source: str) -> pa.ChunkedArray:
+    """Values of a target, of a table that has the column of rows too.
+
+    Raises
+    ------
+    DataError
+        If they are no numbers, naming the first row that shows it.
+    """
+    values = table.column(target)
+    if not _is_number(values.type):
+        first = next((i for i, value in enumerate(values.to_pylist()) if _is_text(value)), 0)
+        raise DataError(
+            f"a target must be numbers, this column holds {values.type} such as "
+            f"{values[first].as_py()!r}: correct the table or choose another column",
+            source=source,
+            column=target,
+            row=table.column(ROW.name)[first].as_py(),
+        )
+    return values
 
 
 def load(
@@ -232,7 +244,7 @@ def split_rows(table: pa.Table, x: np.ndarray | None, source: str) -> SplitRows:
 
     def column(name: str) -> np.ndarray:
         values = table.column(name)
-        if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+        if _is_number(values.type):
             return values.to_numpy()
         return _objects(table, name)
 
@@ -247,6 +259,10 @@ def split_rows(table: pa.Table, x: np.ndarray | None, source: str) -> SplitRows:
 
 def _objects(table: pa.Table, column: str) -> np.ndarray:
     return np.asarray(table.column(column).to_pylist(), dtype=object)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
 
 
 def _is_text(value: object) -> bool:

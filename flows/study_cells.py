@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from featurizers.blocks import schemas
 from featurizers.structure import structure_schema
-from flows.dataset import load_features, matching, split_rows
+from flows.dataset import load_features, matching, numbers, split_rows
 from flows.progress import Update
 from flows.snapshot import source_of
 from infra.artifact import Artifact
@@ -90,7 +90,8 @@ def load_table(
     x, row = load_features(features, blocks)
     source = source_of(snapshot)
     table = matching(snapshot, features, row, (data.target, *data.where, *rule.columns))
-    y = _numbers(table, data.target, source)
+    values = numbers(table, data.target, source)  # NaN where there is none
+    y = values.to_numpy(zero_copy_only=False).astype(np.float64)
     keep = np.isfinite(y)
     if data.below is not None:
         keep &= np.abs(y) <= data.below
@@ -112,18 +113,6 @@ def load_table(
     bounds = np.cumsum([0, *(len(block.columns) for block in blocks)]).tolist()
     columns = {b.name: slice(*bounds[i : i + 2]) for i, b in enumerate(blocks)}
     return Table(x, y, groups, pairs, columns)
-
-
-def _numbers(table: pa.Table, target: str, source: str) -> np.ndarray:
-    """Values (n,) of a column, NaN where there is none."""
-    column = table.column(target)
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        raise DataError(
-            f"a target must be numbers, this column holds {column.type}: name another in the grid",
-            source=source,
-            column=target,
-        )
-    return column.to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _shared(table: pa.Table, rule: Given) -> np.ndarray:
