@@ -295,9 +295,9 @@ def _judge(
         paid = cost(bundle, predictor, timed)
     without = None
     if below is not None:
-        without = evaluation(judged.truth[near], found.of(near), bundle.calibration)
+        without = evaluation(judged.truth[near], found.of(near), bundle.calibration, bundle.target)
     return {
-        "all": evaluation(judged.truth, found, bundle.calibration),
+        "all": evaluation(judged.truth, found, bundle.calibration, bundle.target),
         "below": without,
         "cost": paid,
     }

@@ -65,7 +65,8 @@ class Explanation:
     std, lower, upper : float or None
         Standard deviation and ends of the 90 % interval, where the model is calibrated.
     attribution : Attribution
-        Shares of the inputs, which sum to the prediction less that of the baseline.
+        Shares of the inputs, which sum to the prediction, before the target's bounds, less that of
+        the baseline.
     baseline : str
         What the baseline is.
     inputs : list of str

@@ -49,6 +49,7 @@ __all__ = [
 
 WEIGHTS = "weights.safetensors"
 REFERENCES = "target.references"  # a target need not have them
+BOUNDS = "target.bounds"  # nor these
 MAX_WEIGHTS_BYTES = 4 * 2**30
 
 
@@ -126,13 +127,15 @@ def pack(bundle: Bundle) -> dict[str, bytes]:
 
 def scaler_tensors(bundle: Bundle) -> dict[str, Tensor]:
     """Scalers of a bundle, by the names of their tensors."""
-    references = bundle.target.references
-    return {
+    tensors = {
         "inputs.center": bundle.inputs.center,
         "inputs.scale": bundle.inputs.scale,
         "target.center": bundle.target.center,
         "target.scale": bundle.target.scale,
-    } | ({} if references is None else {REFERENCES: references})
+        REFERENCES: bundle.target.references,
+        BOUNDS: bundle.target.bounds,
+    }
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def read(folder: str | Path) -> Bundle:
@@ -183,6 +186,8 @@ def unpack(files: dict[str, bytes], where: str) -> Bundle:
     found = {k: (tuple(v.shape), v.dtype) for k, v in tensors.items()}
     if REFERENCES in found and str(card.inputs[-1]["name"]) == FRACTIONS:
         shapes[REFERENCES] = (N_ELEMENTS,), torch.float32
+    if BOUNDS in found:
+        shapes[BOUNDS] = (2,), torch.float64
     if found != shapes:
         wrong = sorted(k for k in shapes.keys() | found.keys() if shapes.get(k) != found.get(k))
         raise ModelError(
@@ -208,7 +213,12 @@ def unpack(files: dict[str, bytes], where: str) -> Bundle:
         card,
         tuple(networks),
         Scaler(tensors["inputs.center"], tensors["inputs.scale"]),
-        TargetScaler(tensors["target.center"], tensors["target.scale"], tensors.get(REFERENCES)),
+        TargetScaler(
+            tensors["target.center"],
+            tensors["target.scale"],
+            tensors.get(REFERENCES),
+            tensors.get(BOUNDS),
+        ),
         domain,
     )
 
@@ -246,6 +256,6 @@ def _plausible(tensors: dict[str, Tensor], where: str) -> None:
             fractions = tensors[f"inputs.{part}"][-N_ELEMENTS:]
             if name.endswith(f".elements.{part}") and not torch.equal(values, fractions):
                 raise ModelError(f"{where}/{WEIGHTS} scales fractions in two ways, in {name!r}")
-    quantiles = tensors.get("domain.quantiles")
-    if quantiles is not None and (quantiles.diff() < 0).any():
-        raise ModelError(f"{where}/{WEIGHTS} holds 'domain.quantiles' that do not rise")
+    for name in ("domain.quantiles", BOUNDS):
+        if name in tensors and (tensors[name].diff() < 0).any():
+            raise ModelError(f"{where}/{WEIGHTS} holds {name!r} that do not rise")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from irnet_core.errors import ModelError
+from irnet_core.references import TargetScaler
 
 N_LEVELS = 201
 LEVELS = np.linspace(0, 1, N_LEVELS)
@@ -131,9 +132,15 @@ class Calibration:
 
 
 def honest_coverage(
-    truth: np.ndarray, mean: np.ndarray, spread: np.ndarray | None, seed: int
+    truth: np.ndarray,
+    mean: np.ndarray,
+    spread: np.ndarray | None,
+    seed: int,
+    target: TargetScaler | None = None,
 ) -> dict[str, float | int]:
     """Coverage of intervals calibrated on one half of the rows, measured on the other.
+
+    A target keeps the intervals within its bounds.
 
     Returns
     -------
@@ -153,7 +160,8 @@ def honest_coverage(
     scale = calibration.scale(m, None if spread is None else torch.from_numpy(spread[rest]))
     found: dict[str, float | int] = {"rows": len(rest)}
     for coverage in (0.6827, 0.9):
-        low, high = (end.numpy() for end in calibration.interval(m, scale, coverage))
+        ends = calibration.interval(m, scale, coverage)
+        low, high = ((end if target is None else target.within(end)).numpy() for end in ends)
         covered = (low <= y) & (y <= high)
         found[f"coverage_{math.floor(100 * coverage)}"] = float(covered.mean())
     found["mean_width_90"] = float((high - low).mean())

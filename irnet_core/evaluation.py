@@ -21,6 +21,7 @@ from irnet_core.domain import error_by_percentile
 from irnet_core.errors import DataError
 from irnet_core.inference import Predictor
 from irnet_core.metrics import metrics
+from irnet_core.references import TargetScaler
 
 LEVELS = (0.5, 0.68, 0.9, 0.95)
 """Nominal coverages of the intervals that are judged."""
@@ -31,7 +32,7 @@ TIMED_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of n rows, before its intervals.
+    """What a model says of n rows, before its intervals and bounds.
 
     Attributes
     ----------
@@ -70,7 +71,7 @@ def outputs(predictor: Predictor, batches: Iterable[np.ndarray | Tensor]) -> Out
 
 
 def evaluation(
-    truth: np.ndarray, found: Outputs, calibration: Calibration | None
+    truth: np.ndarray, found: Outputs, calibration: Calibration | None, target: TargetScaler
 ) -> dict[str, Any]:
     """Errors of a model, what its intervals really cover, and its error along its domain.
 
@@ -81,6 +82,8 @@ def evaluation(
     found : Outputs
         Of the same rows.
     calibration : Calibration or None
+    target : TargetScaler
+        Whose bounds predictions and intervals keep to.
 
     Returns
     -------
@@ -105,14 +108,16 @@ def evaluation(
         scale = calibration.scale(mean, spread)
         coverage = []
         for level in LEVELS:
-            low, high = (end.numpy() for end in calibration.interval(mean, scale, level))
+            ends = calibration.interval(mean, scale, level)
+            low, high = (target.within(end).numpy() for end in ends)
             covered = float(((low <= truth) & (truth <= high)).mean())
             width = float((high - low).mean())
             coverage.append({"level": level, "covered": covered, "mean_width": width})
+    predicted = target.within(torch.from_numpy(found.mean)).numpy()
     domain = None
     if found.percentile is not None:
-        domain = error_by_percentile(found.mean - truth, found.percentile)
-    return {**asdict(metrics(truth, found.mean)), "coverage": coverage, "domain": domain}
+        domain = error_by_percentile(predicted - truth, found.percentile)
+    return {**asdict(metrics(truth, predicted)), "coverage": coverage, "domain": domain}
 
 
 def first_member(bundle: Bundle) -> Bundle:

@@ -40,7 +40,7 @@ class Prediction(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """Outputs of the networks, before any calibration.
+    """Outputs of the networks, before any calibration or bound.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Predictor:
         ModelError
             If the number of input columns is not the model's.
         """
-        return self.raw(x).mean
+        return self.target.within(self.raw(x).mean)
 
     def predict(self, x: np.ndarray | Tensor) -> Prediction:
         """Predictions with all that the model was calibrated for, in one pass of its networks.
@@ -110,10 +110,11 @@ class Predictor:
         if self.calibration is not None:
             scale = self.calibration.scale(raw.mean, raw.spread)
             std = scale * self.calibration.std_per_scale
-            lower, upper = self.calibration.interval(raw.mean, scale, 0.9)
+            ends = self.calibration.interval(raw.mean, scale, 0.9)
+            lower, upper = (self.target.within(end) for end in ends)
         if self.domain is not None:
             percentile = self.domain.percentile(raw.hidden)
-        return Prediction(raw.mean, std, lower, upper, percentile)
+        return Prediction(self.target.within(raw.mean), std, lower, upper, percentile)
 
     def probability_below(self, mean: Tensor, std: Tensor, threshold: Tensor | float) -> Tensor:
         """Probability (n,) that the truth lies below a threshold.

@@ -60,9 +60,10 @@ def judged(
     raw = predictor.raw(data.validation_x)
     mean = raw.mean.cpu().numpy()
     spread = None if raw.spread is None else raw.spread.cpu().numpy()
-    found["validation"] = asdict(metrics(truth, mean))
+    bounded = bundle.target.within(torch.from_numpy(mean)).numpy()
+    found["validation"] = asdict(metrics(truth, bounded))
     percentile = domain.percentile(raw.hidden.cpu()).numpy()
-    found["domain"] = error_by_percentile(mean - truth, percentile)
+    found["domain"] = error_by_percentile(bounded - truth, percentile)
     calibration: dict[str, Any] = {}
     if len(truth) >= MIN_ROWS:
         fitted = Calibration.fit(truth, mean, spread)
@@ -71,7 +72,7 @@ def judged(
             "floor": fitted.floor,
             "rows": fitted.rows,
         }
-        if coverage := honest_coverage(truth, mean, spread, seed):
+        if coverage := honest_coverage(truth, mean, spread, seed, bundle.target):
             found["coverage"] = coverage
     card = replace(bundle.card, metrics=found, calibration=calibration, domain={"rows": len(rows)})
     return replace(bundle, card=card, domain=domain)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from irnet_core.bounds import bounds_of
 from irnet_core.elements import N_ELEMENTS
 from irnet_core.errors import TrainingError
 from irnet_core.scaling import Scaler
@@ -39,11 +40,14 @@ class TargetScaler:
         Median and mean absolute deviation of what the references leave.
     references : torch.Tensor, float32, (112,), or None
         By atomic number, in the target's unit; the fractions are the last columns of the inputs.
+    bounds : torch.Tensor, float64, (2,), or None
+        Of :func:`irnet_core.bounds.bounds_of`, in the target's unit.
     """
 
     center: Tensor
     scale: Tensor
     references: Tensor | None = None
+    bounds: Tensor | None = None
 
     @classmethod
     def identity(cls) -> TargetScaler:
@@ -94,12 +98,13 @@ class TargetScaler:
                 "out of reach of single precision: give it in another unit"
             )
         found = None if references is None else torch.from_numpy(references)
-        return cls(rest.center, rest.scale, found)
+        return cls(rest.center, rest.scale, found, bounds_of(y))
 
     def to(self, to: torch.device | torch.dtype) -> TargetScaler:
         """The same on a device, or in another precision."""
-        references = None if self.references is None else self.references.to(to)
-        return TargetScaler(self.center.to(to), self.scale.to(to), references)
+        parts = (self.references, self.bounds)
+        references, bounds = (None if part is None else part.to(to) for part in parts)
+        return TargetScaler(self.center.to(to), self.scale.to(to), references, bounds)
 
     def explained(self, x: Tensor) -> Tensor:
         """What the references say (n,) of raw inputs (n, n_inputs)."""
@@ -114,6 +119,13 @@ class TargetScaler:
     def value(self, outputs: Tensor, x: Tensor) -> Tensor:
         """Target (..., n) for outputs (..., n) of raw inputs (n, n_inputs)."""
         return self.rest(outputs) + self.explained(x)
+
+    def within(self, values: Tensor) -> Tensor:
+        """The same, of any shape, and what is out of bounds at the bound."""
+        if self.bounds is None:
+            return values
+        low, high = self.bounds.to(values)
+        return values.clamp(low, high)
 
     def scaled(self, rest: Tensor) -> Tensor:
         """What a network is trained on: a target less :meth:`explained`, scaled."""

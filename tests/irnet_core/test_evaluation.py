@@ -16,6 +16,7 @@ from irnet_core.references import TargetScaler
 from irnet_core.scaling import Scaler
 
 NOTATION = "8BARx1-1"
+UNBOUNDED = TargetScaler.identity()
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def found():
 
 def test_errors_are_those_of_scikit_learn(found):
     truth, outputs_ = found
-    judged = evaluation(truth, outputs_, None)
+    judged = evaluation(truth, outputs_, None, UNBOUNDED)
     assert judged["rows"] == len(truth)
     assert judged["mae"] == pytest.approx(mean_absolute_error(truth, outputs_.mean))
     assert judged["rmse"] == pytest.approx(root_mean_squared_error(truth, outputs_.mean))
@@ -45,7 +46,7 @@ def test_intervals_cover_what_they_say_on_rows_drawn_alike_and_less_on_others(fo
     first, rest = np.arange(3000), np.arange(3000, 6000)
     fitted = outputs_.of(first)
     calibration = Calibration.fit(truth[first], fitted.mean, fitted.spread)
-    judged = evaluation(truth[rest], outputs_.of(rest), calibration)
+    judged = evaluation(truth[rest], outputs_.of(rest), calibration, UNBOUNDED)
     assert [entry["level"] for entry in judged["coverage"]] == list(LEVELS)
     for entry in judged["coverage"]:
         assert entry["covered"] == pytest.approx(entry["level"], abs=0.025)
@@ -56,14 +57,14 @@ def test_intervals_cover_what_they_say_on_rows_drawn_alike_and_less_on_others(fo
     covered = (low * scale <= error) & (error <= high * scale)
     assert judged["coverage"][2]["covered"] == pytest.approx(covered.mean(), abs=1e-3)
     assert judged["coverage"][2]["mean_width"] == pytest.approx(((high - low) * scale).mean())
-    shifted = evaluation(truth[rest] + 2, outputs_.of(rest), calibration)
+    shifted = evaluation(truth[rest] + 2, outputs_.of(rest), calibration, UNBOUNDED)
     assert shifted["coverage"][2]["covered"] < 0.5
 
 
 def test_deciles_of_the_domain(found):
     truth, outputs_ = found
     error, percentile = np.abs(outputs_.mean - truth), outputs_.percentile
-    for i, entry in enumerate(evaluation(truth, outputs_, None)["domain"]):
+    for i, entry in enumerate(evaluation(truth, outputs_, None, UNBOUNDED)["domain"]):
         rows = (percentile >= 10 * i) & (percentile < 10 * (i + 1))
         assert (entry["from"], entry["rows"]) == (10 * i, rows.sum())
         assert entry["mae"] == pytest.approx(error[rows].mean())
@@ -72,7 +73,7 @@ def test_deciles_of_the_domain(found):
 @pytest.mark.parametrize("truth", [[], [1.0, np.nan]])
 def test_rows_without_values_are_refused(truth):
     with pytest.raises(DataError, match="at least one row, each with a finite value"):
-        evaluation(np.array(truth), Outputs(np.ones(len(truth)), None, None), None)
+        evaluation(np.array(truth), Outputs(np.ones(len(truth)), None, None), None, UNBOUNDED)
 
 
 @pytest.fixture(scope="module")
