@@ -40,7 +40,7 @@ from irnet_core.recipes import RECIPES
 from irnet_core.split_texts import parse_split
 
 Inputs = Literal["composition", "structure", "both"]
-BUILT_IN = ("paper", "peers", "small")
+BUILT_IN = ("depth", "paper", "peers", "small")
 
 
 class _Strict(BaseModel):

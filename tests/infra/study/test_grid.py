@@ -101,5 +101,7 @@ def test_grids_that_are_none(tmp_path, change, message):
 def test_files_that_are_no_grid(tmp_path, name, text):
     with pytest.raises(DataError, match=f"{name}: "):
         read_grid(written(tmp_path, text, name))
-    with pytest.raises(DataError, match="the grid cannot be read .*one of paper, peers, small"):
+    with pytest.raises(
+        DataError, match="the grid cannot be read .*one of depth, paper, peers, small"
+    ):
         read_grid("absent.toml")
