@@ -154,7 +154,8 @@ def study(grid: str = "paper", data: str | None = None, minutes: float | None = 
     Parameters
     ----------
     grid : str
-        ``depth``, ``paper``, ``peers``, ``small``, or a TOML, YAML or JSON file, see :mod:`infra.study.grid`.
+        ``depth``, ``paper``, ``peers``, ``small``, or a TOML, YAML or JSON file, see
+        :mod:`infra.study.grid`.
     data : str, optional
         Folder below which the grid's tables lie; without it only data sets that are embedded run.
     minutes : float, optional

@@ -13,8 +13,6 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from infra.compute import dask_client
-from infra.settings import Settings
 from irnet_core.schema import FORMATION_ENERGY
 
 #: What every process of these tests runs under: one thread, so that numbers are the same.
@@ -33,6 +31,17 @@ PIPELINE = {
     "study": "--small --minutes 0",
     "screen": "ternaries --model small --elements Li,Na,Mg,Al,O,S,F,Cl --max-atoms 7 --top 50",
 }
+
+#: A cluster as a flow starts it, until its input ends.
+CLUSTER = """
+import sys
+from infra.compute import dask_client
+from infra.settings import Settings
+
+with dask_client(Settings(dask_workers=1)) as client:
+    print(client.scheduler.address, flush=True)
+    sys.stdin.read()
+"""
 
 Cli = Callable[..., Result]
 Files = Callable[[Path], dict[str, bytes]]
@@ -94,10 +103,17 @@ def files() -> Files:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[str]:
-    """Address of a Dask cluster with one real worker."""
-    with dask_client(Settings(dask_workers=1)) as client:
-        yield client.scheduler.address
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a Dask cluster with one worker, which knows nothing of what tests do to this
+    process for minutes on end."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", CLUSTER]
+    mine = environment(tmp_path_factory.mktemp("cluster") / "store")
+    with subprocess.Popen(command, env=mine, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
 
 
 @pytest.fixture
