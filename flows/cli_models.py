@@ -173,10 +173,12 @@ def _metrics(id_: str) -> None:
     """Say which rows a model could not learn from, and how well it learned the others."""
     from flows.models import open_model
     from infra.store import Store
+    from irnet_core.bounds import OPEN
     from irnet_core.hold_out import HOLD_OUT
 
     store = Store(settings().store)
-    card = open_model(id_, store)[0].card
+    bundle, _ = open_model(id_, store)
+    card = bundle.card
     for kind, used in (("snapshots", "snapshot"), ("features", "features")):
         rejected(store.open(card.data[used], kind))
     found = card.metrics["validation"]
@@ -186,6 +188,10 @@ def _metrics(id_: str) -> None:
         f"{found['mae_of_median']:.4f}); best epoch {card.best_epoch} of {card.epochs}",
         soft_wrap=True,
     )
+    if bundle.target.bounds is not None:
+        low, high = bundle.target.bounds.tolist()
+        parts = [f"{low:g} or above"] * (low > -OPEN) + [f"{high:g} or below"] * (high < OPEN)
+        out.print(f"predictions are kept at {' and '.join(parts)}, where many training rows are")
     if coverage := card.metrics.get("coverage"):
         out.print(
             f"90 % intervals: {100 * coverage['coverage_90']:.1f} % of {coverage['rows']:,} rows "

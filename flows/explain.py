@@ -156,6 +156,12 @@ def explain(
         None if part is None else float(part[0])
         for part in (found.std, found.lower_90, found.upper_90)
     )
+    share = attribution(bundle, x[0])
+    if bundle.target.bounds is not None and prediction in bundle.target.bounds:
+        notes.append(
+            f"the shares lead to {share.prediction:.4f}: the prediction is kept at the bound of "
+            "the training rows"
+        )
     if source is not None:
         near = _neighbours(source, bundle, x[0], blocks, neighbours, scaled, notes)
         column = _energies(source, energies, notes)
@@ -172,7 +178,7 @@ def explain(
         std=std,
         lower=lower,
         upper=upper,
-        attribution=attribution(bundle, x[0]),
+        attribution=share,
         baseline="mean of the training rows" if scaled else "all inputs 0",
         inputs=[name for block in blocks for name in BLOCKS[block].schema.columns],
         values=x[0],

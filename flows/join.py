@@ -16,7 +16,8 @@ from infra.refs import user_name
 from infra.settings import settings
 from infra.store import Artifact, Store
 from infra.threads import use_threads
-from irnet_core.bundle import Bundle, scaler_tensors, versions
+from irnet_core.bounds import bounds_of
+from irnet_core.bundle import BOUNDS, Bundle, scaler_tensors, versions
 from irnet_core.card import Card
 from irnet_core.device import pick_device
 from irnet_core.errors import ModelError
@@ -88,9 +89,10 @@ def join(models: Sequence[str], name: str, weights: str = "float32") -> str:
         created=started,
     )
     networks = tuple(network for made, _ in opened for network in made.networks)
+    target = replace(first.target, bounds=bounds_of(rows.data.train_y))  # older models have none
     use_threads(settings())
     made = judged(
-        replace(first, card=card, networks=networks),
+        replace(first, card=card, networks=networks, target=target),
         rows.data,
         device=pick_device(settings().device),
         precision=first.card.recipe.get("precision", "auto"),
@@ -125,7 +127,9 @@ def difference(one: Bundle, other: Bundle) -> str:
             return what
     if one.card.parent and other.card.parent and one.card.parent != other.card.parent:
         return "parents"
-    here, there = scaler_tensors(one), scaler_tensors(other)
+    here, there = (scaler_tensors(made) for made in (one, other))
+    for tensors in (here, there):
+        tensors.pop(BOUNDS, None)
     alike = here.keys() == there.keys() and all(torch.equal(here[k], there[k]) for k in here)
     return "" if alike else "scaling"
 

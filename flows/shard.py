@@ -72,11 +72,12 @@ class CompositionModel:
             else:
                 x = encode(numbers, amounts.double(), self.blocks)
             inputs[self.blocks] = x
-        found = self.predictor.predict(inputs[self.blocks])
+        found = self.predictor.unbounded(inputs[self.blocks])
         below = None
         if found.std is not None:
             below = partial(self.predictor.probability_below, found.mean, found.std)
-        estimate = Estimate(found.mean, found.std, found.lower_90, found.upper_90, below)
+        values = (found.mean, found.std, found.lower_90, found.upper_90)
+        estimate = Estimate(*values, below, self.predictor.target.within)
         return Predicted(estimate, found.domain_percentile)
 
 

@@ -14,15 +14,22 @@ from torch import Tensor
 #: it is only the smallest so far. The largest likewise.
 SHARE = 0.01
 ROWS = 10
+#: And so many times as many as have the next value: rounded values are shared too.
+PILE = 5
 #: Where there is no bound at one end.
 OPEN = 1e30
 
 
 def bounds_of(y: np.ndarray) -> Tensor | None:
     """Lower and upper bound, float64 (2,), of a target y (n,); None where neither end is one."""
-    enough = max(ROWS, SHARE * len(y))
-    low, high = (float(end) if (y == end).sum() >= enough else None for end in (y.min(), y.max()))
-    if low == high:  # none at all, or a constant, which is no bound
+    values, rows = np.unique(y, return_counts=True)
+    if len(values) < 2:
         return None
-    ends = (-OPEN if low is None else low, OPEN if high is None else high)
+    two = len(values) == 2  # such as yes and no
+    enough = max(ROWS, SHARE * len(y))
+    low = rows[0] >= enough and (two or rows[0] >= PILE * rows[1])
+    high = rows[-1] >= enough and (two or rows[-1] >= PILE * rows[-2])
+    if not (low or high):
+        return None
+    ends = (values[0] if low else -OPEN, values[-1] if high else OPEN)
     return torch.tensor(ends, dtype=torch.float64)

@@ -96,6 +96,8 @@ class Predictor:
     def predict(self, x: np.ndarray | Tensor) -> Prediction:
         """Predictions with all that the model was calibrated for, in one pass of its networks.
 
+        Means and ends of intervals are within the target's bounds.
+
         Parameters
         ----------
         x : array_like, (n, n_inputs)
@@ -105,16 +107,26 @@ class Predictor:
         ModelError
             If the number of input columns is not the model's.
         """
+        found = self.unbounded(x)
+        ends = (found.lower_90, found.upper_90)
+        lower, upper = (None if end is None else self.target.within(end) for end in ends)
+        return found._replace(mean=self.target.within(found.mean), lower_90=lower, upper_90=upper)
+
+    def unbounded(self, x: np.ndarray | Tensor) -> Prediction:
+        """The same before the bounds.
+
+        By these a ranking tells candidates at a bound apart, and these are what
+        :meth:`probability_below` takes.
+        """
         raw = self.raw(x)
         std = lower = upper = percentile = None
         if self.calibration is not None:
             scale = self.calibration.scale(raw.mean, raw.spread)
             std = scale * self.calibration.std_per_scale
-            ends = self.calibration.interval(raw.mean, scale, 0.9)
-            lower, upper = (self.target.within(end) for end in ends)
+            lower, upper = self.calibration.interval(raw.mean, scale, 0.9)
         if self.domain is not None:
             percentile = self.domain.percentile(raw.hidden)
-        return Prediction(self.target.within(raw.mean), std, lower, upper, percentile)
+        return Prediction(raw.mean, std, lower, upper, percentile)
 
     def probability_below(self, mean: Tensor, std: Tensor, threshold: Tensor | float) -> Tensor:
         """Probability (n,) that the truth lies below a threshold.
@@ -122,7 +134,7 @@ class Predictor:
         Parameters
         ----------
         mean, std : torch.Tensor, (n,)
-            Of a :class:`Prediction`, or a shifted mean with the same std.
+            Of :meth:`unbounded`, or a shifted mean with the same std.
         threshold : torch.Tensor, (n,) or float
             In the target's unit, e.g. the hull's formation energy.
 

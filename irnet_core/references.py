@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from irnet_core.bounds import bounds_of
 from irnet_core.elements import N_ELEMENTS
 from irnet_core.errors import TrainingError
 from irnet_core.scaling import Scaler
@@ -98,7 +97,7 @@ class TargetScaler:
                 "out of reach of single precision: give it in another unit"
             )
         found = None if references is None else torch.from_numpy(references)
-        return cls(rest.center, rest.scale, found, bounds_of(y))
+        return cls(rest.center, rest.scale, found)
 
     def to(self, to: torch.device | torch.dtype) -> TargetScaler:
         """The same on a device, or in another precision."""

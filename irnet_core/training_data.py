@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from irnet_core.bounds import bounds_of
 from irnet_core.elements import N_ELEMENTS
 from irnet_core.errors import TrainingError
 from irnet_core.networks import Network
@@ -114,6 +115,7 @@ class ScaledData:
             self.target = TargetScaler.keeping(data.train_y, shares, start.target.references)
         else:
             self.target = TargetScaler.fit(data.train_y, shares)
+        self.target = replace(self.target, bounds=bounds_of(data.train_y))
         self.train_x = self._scaled(data.train_x)
         rest = self._rest(data.train_x, data.train_y)
         self.train_y = self.target.scaled(rest).float()[:, None].to(device)

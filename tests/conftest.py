@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,6 @@ from hypothesis import settings
 # How long one example takes says more about the machine's load than about the code.
 settings.register_profile("irnet", deadline=None)
 settings.load_profile("irnet")
-
-# pytest raises what goes wrong in writing a log record where the record was made. In a thread that
-# is the end of Dask's event loop, and all that waits for it waits until its time is up.
-logging.raiseExceptions = False
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own

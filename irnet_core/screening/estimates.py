@@ -12,6 +12,10 @@ from torch import Tensor
 STD, LOWER, UPPER = "_std", "_lower_90", "_upper_90"
 
 
+def _unchanged(values: Tensor) -> Tensor:
+    return values
+
+
 @dataclass(frozen=True, eq=False)
 class Estimate:
     """One property of n candidates; what its model was not calibrated for is None.
@@ -24,6 +28,9 @@ class Estimate:
         Calibrated standard deviation, and the bounds of the 90 % interval.
     below : callable or None
         Maps thresholds (n,) to the probabilities (n,) that the property is at or below them.
+    bounded : callable
+        Brings values (n,) within the bounds that the property has. Mean and interval are before
+        them, so that a ranking tells apart what lies at a bound.
 
     Examples
     --------
@@ -39,16 +46,18 @@ class Estimate:
     lower: Tensor | None = None
     upper: Tensor | None = None
     below: Callable[[Tensor], Tensor] | None = None
+    bounded: Callable[[Tensor], Tensor] = _unchanged
 
     def minus(self, exact: Tensor) -> Estimate:
         """The difference to a quantity that is known exactly, shape (n,)."""
-        below = self.below
+        below, bounded = self.below, self.bounded
         return replace(
             self,
             mean=self.mean - exact,
             lower=None if self.lower is None else self.lower - exact,
             upper=None if self.upper is None else self.upper - exact,
             below=None if below is None else lambda threshold: below(threshold + exact),
+            bounded=lambda values: bounded(values + exact) - exact,
         )
 
     def within(self, low: float, high: float) -> Tensor:
@@ -64,6 +73,8 @@ class Estimate:
         return torch.where(torch.isnan(self.mean), torch.nan, (upper - lower) + 0 * self.mean)
 
     def columns(self, name: str) -> dict[str, Tensor]:
-        """Columns of a ranked table, those that there are."""
-        every = {"": self.mean, STD: self.std, LOWER: self.lower, UPPER: self.upper}
+        """Columns of a ranked table, those that there are, within bounds."""
+        ends = {"": self.mean, LOWER: self.lower, UPPER: self.upper}
+        every = {suffix: None if end is None else self.bounded(end) for suffix, end in ends.items()}
+        every[STD] = self.std
         return {name + suffix: value for suffix, value in every.items() if value is not None}

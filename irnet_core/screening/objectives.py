@@ -76,7 +76,7 @@ class Objective:
         if self.direction:
             return upper if self.direction > 0 else -lower
         # the clamp would lose a prediction that is no number
-        outside = torch.maximum(self.low - lower, upper - self.high)
+        outside = torch.maximum(self.low - value.bounded(lower), value.bounded(upper) - self.high)
         return torch.where(torch.isnan(outside), outside, outside.clamp_min(0.0))
 
     def met(self, value: Estimate, attitude: Attitude) -> Tensor:

@@ -1,7 +1,10 @@
 """Models that are joined to one ensemble."""
 
+from dataclasses import replace
+
 import pyarrow.csv as pa_csv
 import pytest
+import torch
 
 from flows.join import difference
 from flows.models import open_model
@@ -75,5 +78,7 @@ def test_what_makes_a_difference(several):
     small, longer = (open_model(name, several)[0] for name in ("small", "longer"))
     assert difference(small, longer) == ""
     assert small.inputs.center is not longer.inputs.center
+    bounded = replace(longer, target=replace(longer.target, bounds=torch.zeros(2).double()))
+    assert difference(small, bounded) == ""  # they are found anew
     longer.inputs.center[0] += 1
     assert difference(small, longer) == "scaling"

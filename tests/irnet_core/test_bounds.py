@@ -18,7 +18,9 @@ from irnet_core.inference import Predictor
 from irnet_core.judging import judged
 from irnet_core.recipes import recipe
 from irnet_core.references import TargetScaler
-from irnet_core.training import TrainingData, fit
+from irnet_core.screening.estimates import Estimate
+from irnet_core.screening.objectives import objective
+from irnet_core.training import Start, TrainingData, fit
 
 
 def of(*values, rows=1000):
@@ -41,6 +43,12 @@ def test_one_that_few_have_is_none():
     assert of(*[0.0] * ROWS, rows=100 * ROWS + 100) is None  # less than a hundredth
     assert of(-1.0, *[0.0] * 500) is None  # one below: zero is no end
     assert bounds_of(np.full(100, 3.0)) is None
+    assert bounds_of(np.linspace(0, 5, 900).round(1)) is None  # each value has many rows
+
+
+def test_yes_and_no_are_bounds():
+    assert bounds_of(np.repeat([0.0, 1.0], [60, 40])).tolist() == [0, 1]
+    assert bounds_of(np.repeat([0.0, 1.0], [95, 5])).tolist() == [0, OPEN]
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60), st.floats(-1e6, 1e6))
@@ -85,6 +93,34 @@ def test_predictions_and_intervals_keep_to_them(model, data):
     for bounded, before in zip(found[:4], raw[:4], strict=True):
         assert torch.equal(bounded, before.clamp_min(0))  # the std, never negative, is the same
     assert torch.equal(predictor(data.validation_x), found.mean)
+    for one, other in zip(predictor.unbounded(data.validation_x), raw, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_ranking_tells_apart_what_lies_at_a_bound(model, data):
+    predictor = Predictor(model, precision="fp32")
+    raw = predictor.unbounded(data.validation_x)
+    found = Estimate(raw.mean, raw.std, raw.lower_90, raw.upper_90, None, predictor.target.within)
+    columns, bounded = found.columns("gap"), predictor.predict(data.validation_x)
+    assert torch.equal(columns["gap"], bounded.mean)
+    assert torch.equal(columns["gap_lower_90"], bounded.lower_90)
+    assert torch.equal(columns["gap_std"], raw.std)
+    assert torch.equal(objective("minimise gap").cost(found, "mean"), raw.mean)
+    assert (raw.mean < -0.01).any()
+    inside = objective("gap in 0..0.5").met(found, "mean")
+    assert torch.equal(inside, bounded.mean <= 0.5)
+    shifted = found.minus(torch.ones_like(raw.mean)).columns("above")["above"]
+    torch.testing.assert_close(shifted, bounded.mean - 1)
+
+
+def test_a_network_that_continues_has_the_bounds_of_its_own_rows(data, made):
+    start = Start(made.networks[0], made.inputs, made.target, same_target=True)
+    below = replace(data, train_y=data.train_y - 1)
+    fitted = fit(below, "16BARx2-1", recipe("modern").with_epochs(1), start=start)
+    assert fitted.target.bounds.tolist() == [-1, OPEN]
+    assert torch.equal(fitted.target.scale, made.target.scale)
+    of_the_paper = fit(data, "16BARx2-1", recipe("paper").with_epochs(1))
+    assert of_the_paper.target.bounds.tolist() == [0, OPEN]
 
 
 def test_what_is_said_of_the_model_is_of_bounded_predictions(model, data):
