@@ -135,12 +135,12 @@ def honest_coverage(
     truth: np.ndarray,
     mean: np.ndarray,
     spread: np.ndarray | None,
+    target: TargetScaler,
     seed: int,
-    target: TargetScaler | None = None,
 ) -> dict[str, float | int]:
     """Coverage of intervals calibrated on one half of the rows, measured on the other.
 
-    A target keeps the intervals within its bounds.
+    The target's bounds hold for the intervals.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def honest_coverage(
     found: dict[str, float | int] = {"rows": len(rest)}
     for coverage in (0.6827, 0.9):
         ends = calibration.interval(m, scale, coverage)
-        low, high = ((end if target is None else target.within(end)).numpy() for end in ends)
+        low, high = (target.within(end).numpy() for end in ends)
         covered = (low <= y) & (y <= high)
         found[f"coverage_{math.floor(100 * coverage)}"] = float(covered.mean())
     found["mean_width_90"] = float((high - low).mean())

@@ -72,7 +72,7 @@ def judged(
             "floor": fitted.floor,
             "rows": fitted.rows,
         }
-        if coverage := honest_coverage(truth, mean, spread, seed, bundle.target):
+        if coverage := honest_coverage(truth, mean, spread, bundle.target, seed):
             found["coverage"] = coverage
     card = replace(bundle.card, metrics=found, calibration=calibration, domain={"rows": len(rows)})
     return replace(bundle, card=card, domain=domain)

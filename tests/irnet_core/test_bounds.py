@@ -136,11 +136,14 @@ def test_what_is_said_of_the_model_is_of_bounded_predictions(model, data):
     ninety = said["coverage"][2]
     width = (found.upper_90 - found.lower_90).numpy()
     assert ninety["mean_width"] == pytest.approx(width.mean())
-    free = evaluation(truth, raw, model.calibration, replace(model.target, bounds=None))
+    without = replace(model.target, bounds=None)
+    free = evaluation(truth, raw, model.calibration, without)
     assert ninety["covered"] >= free["coverage"][2]["covered"]
     assert ninety["mean_width"] < free["coverage"][2]["mean_width"]
-    halves = (honest_coverage(truth, raw.mean, raw.spread, 0, t) for t in (model.target, None))
-    bounded, before = halves
+    bounded, before = (
+        honest_coverage(truth, raw.mean, raw.spread, target, 0)
+        for target in (model.target, without)
+    )
     assert model.card.metrics["coverage"] == bounded
     assert bounded["mean_width_90"] < before["mean_width_90"]
 

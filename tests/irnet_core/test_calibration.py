@@ -6,6 +6,9 @@ from hypothesis import strategies as st
 
 from irnet_core.calibration import LEVELS, MIN_ROWS, Calibration, honest_coverage
 from irnet_core.errors import ModelError
+from irnet_core.references import TargetScaler
+
+UNBOUNDED = TargetScaler.identity()
 
 
 def rows(n, seed=0):
@@ -143,25 +146,26 @@ def test_too_few_rows():
     truth, mean, spread = rows(MIN_ROWS - 1)
     with pytest.raises(ModelError, match=r"^39 validation rows are too few .* takes 40: validate"):
         Calibration.fit(truth, mean, spread)
-    assert honest_coverage(*rows(2 * MIN_ROWS - 1), seed=0) == {}
+    assert honest_coverage(*rows(2 * MIN_ROWS - 1), UNBOUNDED, seed=0) == {}
 
 
 def test_coverage_is_measured_on_the_other_half():
-    found = honest_coverage(*rows(40_000), seed=0)
+    found = honest_coverage(*rows(40_000), UNBOUNDED, seed=0)
     assert found["rows"] == 20_000
     assert found["coverage_90"] == pytest.approx(0.9, abs=0.02)
     assert found["coverage_68"] == pytest.approx(0.68, abs=0.03)
     assert found["coverage_90_of_smallest_spreads"] == pytest.approx(0.9, abs=0.05)
     assert found["coverage_90_of_largest_spreads"] == pytest.approx(0.9, abs=0.05)
-    assert found == honest_coverage(*rows(40_000), seed=0)
-    assert found != honest_coverage(*rows(40_000), seed=1)
+    assert found == honest_coverage(*rows(40_000), UNBOUNDED, seed=0)
+    assert found != honest_coverage(*rows(40_000), UNBOUNDED, seed=1)
 
 
 def test_coverage_shows_that_one_width_does_not_fit_all():
     truth, mean, spread = rows(8000)
-    adaptive = honest_coverage(truth, mean, spread, 0)
-    assert "coverage_90_of_smallest_spreads" not in honest_coverage(truth, mean, None, 0)
-    shuffled = honest_coverage(truth, mean, np.random.default_rng(0).permutation(spread), 0)
+    adaptive = honest_coverage(truth, mean, spread, UNBOUNDED, 0)
+    assert "coverage_90_of_smallest_spreads" not in honest_coverage(truth, mean, None, UNBOUNDED, 0)
+    mixed = np.random.default_rng(0).permutation(spread)
+    shuffled = honest_coverage(truth, mean, mixed, UNBOUNDED, 0)
     assert adaptive["mean_width_90"] < shuffled["mean_width_90"]
 
 
