@@ -14,8 +14,8 @@ def study(
     grid: Annotated[
         str | None,
         typer.Option(
-            help="paper (the whole grid, days on two cores), depth (an hour), small, peers, or a "
-            "TOML, YAML or JSON file."
+            help="paper (the whole grid, days on two cores), depth (50,000 rows), small, peers, "
+            "or a TOML, YAML or JSON file."
         ),
     ] = None,
     small: Annotated[
