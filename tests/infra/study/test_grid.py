@@ -73,6 +73,24 @@ def test_built_in_grids_fit_the_tables(name, shared_data):
             assert wanted | set(parse_split(data.split).columns) <= set(names), data.name
 
 
+def test_built_in_grids_drop_what_training_would_refuse(shared_data):
+    import pandas as pd
+
+    from featurizers.canonical import canonical_formulas
+    from featurizers.formula import parse_formulas
+    from irnet_core.splits import given_split, shared_compositions
+
+    declared = [data for name in BUILT_IN for data in read_grid(name).data]
+    given = {(data.table, data.drop_shared) for data in declared if data.split == "given:split"}
+    kept = {table for table, dropped in given if not dropped}
+    for table in sorted({table for table, _ in given}):
+        rows = pd.read_parquet(shared_data / table, columns=["formula", "split"])
+        parsed = parse_formulas(rows.formula.tolist())
+        formulas, _ = canonical_formulas(parsed.numbers, parsed.amounts)
+        split = given_split(rows.split.to_numpy(), column="split")
+        assert table not in kept or not len(shared_compositions(split, formulas)), table
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
