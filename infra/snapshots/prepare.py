@@ -22,6 +22,7 @@ from infra.content import plain
 from infra.manifest import Manifest, request_digest, utc_now
 from infra.snapshots.funnel import LOWEST, PAPER, RANGE, STEPS, Funnel, Steps
 from infra.snapshots.quality import write_report
+from infra.snapshots.stacked import Stacked
 from infra.snapshots.training_table import ROLES, TrainingTable
 from infra.store import Store
 from irnet_core.errors import DataError
@@ -151,10 +152,11 @@ def prepare(
         table = TrainingTable(database, funnels, bool(wanted.columns), *shares)
         staging.write(DATA, table.write)
         staging.write(REJECTED_ROWS, table.write_dropped)
-        label = " and ".join(f.label for f in funnels)
+        label = " and ".join(f.rows.label for f in funnels)
+        targets = dict.fromkeys(f.rows.target for f in funnels)
         counts: dict[str, Any] = {
             "rows": table.rows,
-            "funnel": {f.name: f.lines() for f in funnels},
+            "funnel": {f.rows.name: f.lines() for f in funnels},
         }
         if table.roles is not None:
             counts["split"] = {role: int((table.roles == role).sum()) for role in ROLES}
@@ -166,8 +168,7 @@ def prepare(
         return store.publish(
             staging,
             [DATA, REJECTED_ROWS, RECORD, *content],
-            what=f"Training table for {', '.join(dict.fromkeys(f.target for f in funnels))} of "
-            f"{label}.",
+            what=f"Training table for {', '.join(targets)} of {label}.",
             inputs=inputs,
             parameters={"source": "prepared", **parameters, "label": f"{label}, prepared"},
             rows=table.rows,
@@ -235,7 +236,8 @@ def _funnels(
     for name in order:
         target = wanted.columns.get(name, wanted.target)
         energy = _energy(sources[name], target, wanted)
-        funnels.append(Funnel(database, name, sources[name], target, energy, wanted.steps))
+        rows = Stacked(database, name, sources[name], target, energy)
+        funnels.append(Funnel(database, rows, wanted.steps))
     return funnels
 
 

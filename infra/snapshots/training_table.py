@@ -101,41 +101,41 @@ class TrainingTable:
         columns = [_of(first, FORMULA.name), _of(first, COMPOSITION.name)]
 
         def add(funnel: Funnel, column: str, name: str) -> None:
-            field = funnel.fields[column]
+            field = funnel.rows.fields[column]
             metadata = dict(field.metadata or {})
             if name != column:
                 meaning = metadata.get(b"meaning", b"").decode()
-                metadata[b"meaning"] = f"{meaning}, from {funnel.label}".encode()
+                metadata[b"meaning"] = f"{meaning}, from {funnel.rows.label}".encode()
             fields.append(field.with_name(name).with_metadata(metadata))
             columns.append(_of(funnel, column))
 
         if not self._side_by_side:
             replaced = (*_OWN, SPLIT.name) if self._drawn else _OWN
-            for column in first.fields:
+            for column in first.rows.fields:
                 if column not in replaced:
                     add(first, column, column)
         for funnel in self._funnels if self._side_by_side else others:
-            for lent in dict.fromkeys((SOURCE_ID.name, funnel.target, funnel.energy)):
-                if lent is not None and lent in funnel.fields:
-                    add(funnel, lent, f"{funnel.name}_{lent}")
+            for lent in dict.fromkeys((SOURCE_ID.name, funnel.rows.target, funnel.rows.energy)):
+                if lent is not None and lent in funnel.rows.fields:
+                    add(funnel, lent, f"{funnel.rows.name}_{lent}")
         if self._drawn:
             fields.append(SPLIT.field())
         names = [field.name for field in fields]
         if twice := [name for name in names if names.count(name) > 1]:
             raise DataError(
                 "a snapshot has a column of its own with this name, rename it",
-                source=first.label,
+                source=first.rows.label,
                 column=twice[0],
             )
         key = _of(first, COMPOSITION.name)
         joins = "".join(
-            f" {'JOIN' if self._side_by_side else 'LEFT JOIN'} {f.kept} AS {duck.name(f.name)} "
-            f"ON {_of(f, COMPOSITION.name)} = {key}"
+            f" {'JOIN' if self._side_by_side else 'LEFT JOIN'} {f.kept} "
+            f"AS {duck.name(f.rows.name)} ON {_of(f, COMPOSITION.name)} = {key}"
             for f in others
         )
         return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)}), (
-            f"SELECT {', '.join(columns)} FROM {first.kept} AS {duck.name(first.name)}{joins} "
-            f"ORDER BY {key if LOWEST in first.counts else first.order}"
+            f"SELECT {', '.join(columns)} FROM {first.kept} AS {duck.name(first.rows.name)}{joins} "
+            f"ORDER BY {key if LOWEST in first.counts else first.rows.order}"
         )
 
     def _count(self) -> int:
@@ -147,7 +147,7 @@ class TrainingTable:
         shared = " INTERSECT ".join(f"SELECT {key} FROM {f.kept}" for f in self._funnels)
         (rows,) = duck.one(self._db, f"SELECT count(*) FROM ({shared})")
         if not rows:
-            labels = ", ".join(f.label for f in self._funnels)
+            labels = ", ".join(f.rows.label for f in self._funnels)
             raise DataError(f"no composition is in all of {labels}: prepare them apart")
         for funnel in self._funnels:
             left = funnel.counts.pop(ROWS)
@@ -161,7 +161,7 @@ class TrainingTable:
         groups = np.asarray(table.column(0).to_pylist(), dtype=object)
         roles = np.full(len(groups), TRAIN, dtype=object)
         rest = np.arange(len(groups))
-        source = self._funnels[0].label
+        source = self._funnels[0].rows.label
         if test:
             split = random_split(groups, share=test, seed=seed, source=source)
             roles[split.validation], rest = TEST, split.train
@@ -172,4 +172,4 @@ class TrainingTable:
 
 
 def _of(funnel: Funnel, column: str) -> str:
-    return f"{duck.name(funnel.name)}.{duck.name(column)}"
+    return f"{duck.name(funnel.rows.name)}.{duck.name(column)}"
