@@ -82,7 +82,6 @@ class Rejected:
         return None if found is None else found[1].decode(errors="replace")
 
 
-Record = dict[str, Any] | Rejected
 LIMITS = Limits()
 T = TypeVar("T")
 
