@@ -1,7 +1,8 @@
 """Flow ``study``: a declared grid of learners on data sets, to a report of what holds.
 
-One stage a data set and kind of inputs. The result of each cell is a file in the store, written
-when the cell is finished; so a study goes on where it was stopped, and computes no cell twice.
+Cells are run in the order of the grid, one stage for neighbours of one data set and kind of inputs.
+The result of each is a file in the store, written when the cell is finished; so a study goes on
+where it was stopped, and computes no cell twice.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 
 from prefect import flow
@@ -178,30 +180,34 @@ def study(grid: str = "paper", data: str | None = None, minutes: float | None = 
             source=data or grid,
         )
     cells = [(_key(cell, declared, contents), cell) for cell in declared.cells()]
-    tables: dict[tuple[str, str], list[tuple[str, Cell]]] = {}
-    for key, cell in cells:
-        pending = cell.data in contents and not _is_done(results.get(key))
-        if pending:
-            tables.setdefault((cell.data, cell.inputs), []).append((key, cell))
-    snapshots: dict[str, str] = {}
-    for (name, _), pending_cells in tables.items():
+    pending = [
+        (key, cell)
+        for key, cell in cells
+        if cell.data in contents and not _is_done(results.get(key))
+    ]
+    made: dict[str, tuple[str, str]] = {}
+    # neighbours share a table; to sort them by table would not keep to the order of the grid
+    for (name, _), neighbours in groupby(pending, key=lambda one: (one[1].data, one[1].inputs)):
         if time.time() >= end:
             break
-        chosen = declared.data_set(name)
-        path = paths[name]
-        snapshots[name] = snapshot_stage(
-            "file" if path else str(chosen.source),
-            str(path) if path else None,
-            chosen.formula_column,
-        )
-        features = featurize_stage(snapshots[name], _features(declared, name))
-        cells_stage(declared, name, pending_cells, snapshots[name], features, end)
+        if name not in made:
+            made[name] = _make(declared, name, paths[name])
+        cells_stage(declared, name, list(neighbours), *made[name], end)
     rows: list[Row] = []
     for key, cell in cells:
         reason = NO_TIME if cell.data in contents else NO_TABLE
         result = results.get(key) or Result(status="not run", reason=reason)
         rows.append((key, cell, declared.data_set(cell.data), result))
     return report_stage(declared, rows, contents)
+
+
+def _make(grid: Grid, name: str, path: Path | None) -> tuple[str, str]:
+    """Ids of the snapshot and the features of a data set."""
+    data = grid.data_set(name)
+    snapshot = snapshot_stage(
+        "file" if path else str(data.source), str(path) if path else None, data.formula_column
+    )
+    return snapshot, featurize_stage(snapshot, _features(grid, name))
 
 
 def _path(data: DataSet, folder: str | None) -> Path | None:

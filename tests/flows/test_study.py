@@ -68,6 +68,31 @@ def test_a_study_and_its_continuation(store, cli, tmp_path, monkeypatch):
     assert not [p for p in (store / ".staging" / "studies" / "cells").iterdir() if p.is_dir()]
 
 
+def test_cells_are_run_in_the_order_of_the_grid(store, cli, tmp_path, monkeypatch):
+    """What stands first is what a limit of time leaves: a data set may come again later."""
+    one, other = (
+        {"name": name, "source": "pymatgen-expt", "target": TARGET} for name in ("one", "other")
+    )
+    runs = [(["one", "other"], "ridge"), (["one"], "tree"), (["other"], "linear")]
+    content = {
+        "data": [one, other],
+        "run": [
+            {"data": data, "learners": [learner], "sizes": [100], "tuning_rows": 50}
+            for data, learner in runs
+        ],
+    }
+    (tmp_path / "grid.json").write_text(json.dumps(content))
+    ran, run = [], flows.study.run_cell
+    monkeypatch.setattr(
+        flows.study,
+        "run_cell",
+        lambda cell, *rest: ran.append((cell.data, cell.name)) or run(cell, *rest),
+    )
+    assert cli("study", "--grid", tmp_path / "grid.json").exit_code == 0
+    assert ran == [("one", "ridge"), ("other", "ridge"), ("one", "tree"), ("other", "linear")]
+    assert set(study_of(store)[1].status) == {"done"}
+
+
 def test_a_cell_that_fails_is_a_result(store, cli, tmp_path, monkeypatch):
     def diverge(*_, **__):
         raise TrainingError("the loss is nan")
