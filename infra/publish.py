@@ -1,12 +1,14 @@
 """Publishing: staged files become an artifact at once, or not at all.
 
-Locally a staging folder that is complete, manifest included, is renamed to its final place.
-Remotely the files are copied and the manifest, without which nothing is there for readers, is last.
+Locally the files are linked into a folder that, complete with its manifest, is renamed to its final
+place. Remotely they are copied, and the manifest, without which nothing is there for readers, is
+last. Either way the staging stays whole, with all that the step could go on from.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 
 from infra.artifact import problems
@@ -40,9 +42,8 @@ def verified(
     return records
 
 
-def move_in(source: Folder, home: Folder, manifest: Manifest) -> None:
-    """Make a staging folder the home of an artifact; what is there already is damaged."""
-    source.keep(manifest.files)
+def put_in_place(source: Folder, home: Folder, manifest: Manifest) -> None:
+    """Make staged files the home of an artifact; what is there already is damaged."""
     if not source.local:
         home.remove(MANIFEST)  # before the files it speaks of
         home.remove_all()
@@ -55,19 +56,34 @@ def move_in(source: Folder, home: Folder, manifest: Manifest) -> None:
     def damaged() -> bool:
         return bool(problems(home, manifest.kind, manifest.id, deep=True))
 
-    source.write_bytes(MANIFEST, manifest.to_json())
     parent = Folder(os.path.dirname(home.path))
     parent.make()
+    whole, aside = Folder(f"{source.path}.whole"), Folder(f"{source.path}.damaged")
+    whole.remove_all()  # of a run that was killed here
+    whole.make()
     with store_errors("publish", home.url):
+        for name in manifest.files:
+            _link(f"{source.path}/{name}", f"{whole.path}/{name}")
+        whole.write_bytes(MANIFEST, manifest.to_json())
         if os.path.isdir(home.path) and damaged():
-            aside = Folder(f"{source.path}.damaged")
             aside.remove_all()
             os.rename(home.path, aside.path)
             aside.remove_all()
         try:
-            os.rename(source.path, home.path)
+            os.rename(whole.path, home.path)
         except OSError:
             # Another request with the same content may have come first; that is as good.
             if damaged():
                 raise
+            whole.remove_all()
         sync_folder(parent.path)
+
+
+def _link(old: str, new: str) -> None:
+    """Give a file a second name, or copy it where the file system knows no such thing."""
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copyfile(old, new)
+        with open(new, "rb") as file:
+            os.fsync(file.fileno())

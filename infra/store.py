@@ -32,7 +32,7 @@ from infra.manifest import (
     request_digest,
     utc_now,
 )
-from infra.publish import move_in, verified
+from infra.publish import put_in_place, verified
 from infra.refs import ID, LATEST, Refs, request_name, user_name
 from infra.staging import Staging, exclusive
 from irnet_core.errors import StoreError
@@ -186,12 +186,12 @@ class Store:
                 licence=licence,
                 citation=citation,
             )
-            move_in(staging.folder, home, manifest)
-        staging.discard()
+            put_in_place(staging.folder, home, manifest)
         published = self._load(kind, id_).manifest
         self.name(published, names)
-        # The request comes last: whoever finds it finds the names set as well.
+        # The request comes after them: whoever finds it finds the names set as well.
         self.refs.set(kind, request_name(staging.request), id_)
+        staging.discard()  # what a killed run would go on from goes when nothing is left to do
         return published
 
     def name(self, manifest: Manifest, names: Iterable[str] = ()) -> None:

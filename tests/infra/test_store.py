@@ -111,6 +111,46 @@ def test_find_wants_whole_files(store):
     assert store.find("features", manifest.request) is not None
 
 
+@pytest.mark.parametrize("breaking", ["rename", "request"])
+def test_publishing_that_breaks_off_leaves_what_the_step_goes_on_from(
+    tmp_path, monkeypatch, breaking
+):
+    """A checkpoint of hours is not thrown away before the artifact is there and found again."""
+    store, request = Store(tmp_path), "0123456789abcdef"
+
+    def broken(*_):
+        raise OSError(28, "No space left on device")
+
+    with store.staging("models", request) as staging:
+        staging.write_bytes("weights", b"1")
+        staging.write_bytes("checkpoint", b"2")
+        with monkeypatch.context() as patch:
+            if breaking == "rename":
+                patch.setattr("infra.publish.os.rename", broken)
+            else:
+                patch.setattr(store.refs, "set", broken)
+            with pytest.raises((StoreError, OSError), match="No space left"):
+                store.publish(staging, ["weights"], what="x")
+    assert store.find("models", request) is None
+    with store.staging("models", request) as staging:
+        assert staging.read_bytes("checkpoint") == b"2"
+        manifest = store.publish(staging, ["weights"], what="x")
+    assert store.find("models", request) == manifest
+    assert store.verify(manifest.id) == []
+    assert os.listdir(tmp_path / "models") == [manifest.id]
+    left = [path.name for path in (tmp_path / ".staging" / "models").iterdir()]
+    assert [name for name in left if not name.endswith(".lock")] == []
+
+
+def test_files_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("infra.publish.os.link", no_links)
+    store = Store(tmp_path)
+    assert store.verify(publish(store).id) == []
+
+
 def test_remote_publishing_that_breaks_off_shows_nothing(tmp_path, monkeypatch):
     store = Store(f"memory://{tmp_path.name}")
     copy = type(store.folder.fs).cp_file
