@@ -95,7 +95,6 @@ def join(models: Sequence[str], name: str, weights: str = "float32") -> str:
         replace(first, card=card, networks=networks, target=target),
         rows.data,
         device=pick_device(settings().device),
-        precision=first.card.recipe.get("precision", "auto"),
         seed=card.seed,
     )
     with store.staging("models", request) as staging:

@@ -161,7 +161,7 @@ def train_stage(
         )
         networks = tuple(fitted.network for fitted in fits)
         made = Bundle(card, networks, first.inputs, first.target)
-        made = judged(made, data, device=device, precision=chosen.precision, seed=seed)
+        made = judged(made, data, device=device, seed=seed)
         return publish_model(
             staging,
             store,

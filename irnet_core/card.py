@@ -88,6 +88,11 @@ class Card:
         """Number of input columns."""
         return sum(int(block["columns"]) for block in self.inputs)
 
+    @property
+    def precision(self) -> str:
+        """Precision of the recipe, ``auto`` or ``fp32``: errors and intervals are of that."""
+        return "fp32" if self.recipe.get("precision") == "fp32" else "auto"
+
     def to_json(self) -> str:
         """Indented JSON with sorted keys."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"

@@ -64,17 +64,18 @@ class Predictor:
     ----------
     bundle : Bundle
     device : torch.device, optional
-    precision : {"auto", "fp32"}
-        ``auto`` multiplies in bfloat16 where the hardware does so natively.
+    precision : {"auto", "fp32"}, optional
+        ``auto`` multiplies in bfloat16 where the hardware does so natively; by default that of the
+        model's recipe, which its errors and intervals are of.
     """
 
     def __init__(
-        self, bundle: Bundle, device: torch.device | None = None, precision: str = "auto"
+        self, bundle: Bundle, device: torch.device | None = None, precision: str | None = None
     ) -> None:
         self.device = device or pick_device("cpu")
         self.card = bundle.card
-        self.precision = precision
-        self.engines = [Engine(member, self.device, precision) for member in bundle.networks]
+        self.precision = precision or bundle.card.precision
+        self.engines = [Engine(member, self.device, self.precision) for member in bundle.networks]
         first = bundle.networks[0]
         self.n_inputs, self.n_hidden = first.n_inputs, first.n_hidden
         self.n_columns = first.n_outputs + (first.spread is not None)

@@ -18,9 +18,7 @@ from irnet_core.training import TrainingData
 MOST_DOMAIN_ROWS = 100_000
 
 
-def judged(
-    bundle: Bundle, data: TrainingData, *, device: torch.device, precision: str, seed: int
-) -> Bundle:
+def judged(bundle: Bundle, data: TrainingData, *, device: torch.device, seed: int) -> Bundle:
     """A bundle with its metrics, interval calibration and domain filled in.
 
     Parameters
@@ -30,7 +28,6 @@ def judged(
     data : TrainingData
         The rows it was trained and validated on.
     device : torch.device
-    precision : {"auto", "fp32"}
     seed : int
         Draws the half of the validation rows that calibrates where coverage is measured, and the
         training rows of the domain where there are more than 100,000.
@@ -46,12 +43,12 @@ def judged(
     truth = data.validation_y
     found: dict[str, Any] = {}
     if bundle.card.weights != "float32":
-        before = Predictor(bundle, device, precision)(data.validation_x).cpu().numpy()
+        before = Predictor(bundle, device)(data.validation_x).cpu().numpy()
         found["validation_mae_before_rounding"] = float(np.abs(before - truth).mean())
         networks = tuple(rounded(network, bundle.card.weights) for network in bundle.networks)
         bundle = replace(bundle, networks=networks)
 
-    predictor = Predictor(bundle, device, precision)
+    predictor = Predictor(bundle, device)
     rows = np.arange(len(data.train_x))
     if len(rows) > MOST_DOMAIN_ROWS:
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_DOMAIN_ROWS])

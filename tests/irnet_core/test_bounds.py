@@ -73,7 +73,8 @@ def made(data):
     fitted = fit(data, "16BARx2-1", recipe("modern").with_epochs(4))
     inputs = [{"name": "one", "hash": "00", "columns": 3}]
     card = Card(
-        *("small", fitted.network.notation, "gap", "eV", inputs, {}, 0, 1, 1, {}, {}, {}),
+        *("small", fitted.network.notation, "gap", "eV", inputs, {"precision": "fp32"}),
+        *(0, 1, 1, {}, {}, {}),
         members=[{"seed": 0}],
     )
     return Bundle(card, (fitted.network,), fitted.inputs, fitted.target)
@@ -81,7 +82,7 @@ def made(data):
 
 @pytest.fixture(scope="module")
 def model(made, data):
-    return judged(made, data, device=torch.device("cpu"), precision="fp32", seed=0)
+    return judged(made, data, device=torch.device("cpu"), seed=0)
 
 
 def test_predictions_and_intervals_keep_to_them(model, data):

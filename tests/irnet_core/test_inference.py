@@ -128,3 +128,6 @@ def test_bfloat16_only_where_it_is_native(bundle, x, monkeypatch):
     assert not torch.equal(rounded, exact)
     torch.testing.assert_close(rounded, exact, rtol=0.1, atol=0.5)
     assert torch.equal(Predictor(bundle, precision="fp32")(x), exact)
+    # errors and intervals of a model trained in float32, on inputs not scaled, are of float32
+    paper = replace(bundle, card=replace(bundle.card, recipe={"precision": "fp32"}))
+    assert torch.equal(Predictor(paper)(x), exact)

@@ -16,6 +16,7 @@ from irnet_core.training import Start, TrainingData, fit
 
 NETWORK = "32BARx2-16BARx1-1"
 CPU = torch.device("cpu")
+FP32 = {"precision": "fp32"}  # of a recipe
 
 
 def make(n, n_validation, seed=0):
@@ -30,7 +31,7 @@ def bundle_of(fits, weights="float32"):
     notation = fits[0].network.notation
     inputs = [{"name": "one", "hash": "00", "columns": 3}]
     card = Card(
-        *("small", notation, "gap_ev", "eV", inputs, {}, 0, 1, 1, {}, {}, {}),
+        *("small", notation, "gap_ev", "eV", inputs, FP32, 0, 1, 1, {}, {}, {}),
         members=[{"seed": i} for i in range(len(fits))],
         weights=weights,
     )
@@ -51,7 +52,7 @@ def fits(data):
 @pytest.fixture(scope="module", params=[1, 2])
 def model(request, fits, data):
     made = bundle_of(fits[: request.param])
-    return judged(made, data, device=CPU, precision="fp32", seed=0)
+    return judged(made, data, device=CPU, seed=0)
 
 
 def test_intervals_cover_rows_never_seen(model):
@@ -124,7 +125,7 @@ def test_spread_of_an_ensemble_written_out(fits, data):
 
 
 def test_bfloat16_weights_hardly_change_the_error(fits, data):
-    found = judged(bundle_of(fits[:1], "bfloat16"), data, device=CPU, precision="fp32", seed=0)
+    found = judged(bundle_of(fits[:1], "bfloat16"), data, device=CPU, seed=0)
     metrics = found.card.metrics
     before = metrics["validation_mae_before_rounding"]
     assert metrics["validation"]["mae"] == pytest.approx(before, rel=0.005)
@@ -136,9 +137,7 @@ def test_bfloat16_weights_hardly_change_the_error(fits, data):
 
 def test_without_spread_all_rows_have_one_width(data):
     chosen = replace(recipe("modern").with_epochs(3), spread=False)
-    found = judged(
-        bundle_of([fit(data, NETWORK, chosen)]), data, device=CPU, precision="fp32", seed=0
-    )
+    found = judged(bundle_of([fit(data, NETWORK, chosen)]), data, device=CPU, seed=0)
     prediction = Predictor(found, precision="fp32").predict(data.validation_x)
     width = prediction.upper_90 - prediction.lower_90
     torch.testing.assert_close(width, width[:1].expand_as(width))
@@ -148,7 +147,7 @@ def test_without_spread_all_rows_have_one_width(data):
 def test_too_few_validation_rows_calibrate_nothing():
     few = make(300, 39)
     made = bundle_of([fit(few, NETWORK, recipe("modern").with_epochs(2))])
-    found = judged(made, few, device=CPU, precision="fp32", seed=0)
+    found = judged(made, few, device=CPU, seed=0)
     assert found.card.calibration == {}
     assert "coverage" not in found.card.metrics
     prediction = Predictor(found).predict(few.validation_x)
