@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from irnet_core.errors import DataError
 
+LARGEST_SEED = 2**32 - 1  # of scikit-learn
+
 
 def cluster_labels(features: NDArray[np.float32], count: int, seed: int = 0) -> NDArray[np.int64]:
     """k-means clusters of standardised features (Sculley, doi 10.1145/1772690.1772862).
@@ -45,5 +47,7 @@ def cluster_labels(features: NDArray[np.float32], count: int, seed: int = 0) -> 
     from sklearn.preprocessing import StandardScaler
 
     scaled = StandardScaler().fit_transform(np.asarray(features, np.float32))
+    if seed > LARGEST_SEED:
+        seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     model = MiniBatchKMeans(count, random_state=seed, n_init=3, batch_size=4096)
     return np.asarray(model.fit_predict(scaled), np.int64)

@@ -21,6 +21,7 @@ from infra.artifact import FAILED_ROWS
 from infra.folder import Folder
 from infra.snapshots.snapshot import DATA
 from infra.store import Artifact
+from irnet_core.card import is_harmless
 from irnet_core.errors import DataError, FeatureSchemaError
 from irnet_core.feature_schema import FeatureSchema
 from irnet_core.hold_out import BY_ROW, split_without
@@ -30,6 +31,9 @@ from irnet_core.split_rules import Given, Rule, SplitRows, Time
 from irnet_core.split_texts import only_pair, parse_split
 from irnet_core.splits import Split
 from irnet_core.training import TrainingData
+
+AS_GIVEN = "as given"
+"""Unit of a column that states none."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,13 @@ def check_columns(
                 column=column,
             )
     field = schema.field(target)
+    if not (is_harmless(target) and is_harmless(stated_unit(field))):
+        raise DataError(
+            "a model of it could not be read: give the column a short name and unit, without line "
+            "breaks or other control codes",
+            source=source,
+            column=target,
+        )
     names = (ROW.name, FORMULA.name, COMPOSITION.name, *columns)
     table = folder.read_table(DATA, list(dict.fromkeys(names)))
     if isinstance(outer, BY_ROW):  # others need the rows that have features
@@ -105,6 +116,11 @@ def check_columns(
             row=rows[first].as_py(),
         )
     return field
+
+
+def stated_unit(field: pa.Field) -> str:
+    """Unit that a column states."""
+    return bytes((field.metadata or {}).get(b"unit", AS_GIVEN.encode())).decode()
 
 
 def numbers(table: pa.Table, target: str, source: str) -> pa.ChunkedArray:
@@ -178,7 +194,7 @@ def dataset(
     split = split_without(rule, outer, rows)
     train, validation = split.train, split.validation
     data = TrainingData(x[train], y[train], x[validation], y[validation], blocks[-1] == FRACTIONS)
-    unit = (table.schema.field(target).metadata or {}).get(b"unit", b"as given").decode()
+    unit = stated_unit(table.schema.field(target))
     validated = rows.compositions[split.validation]
     held = np.array([], object)
     if outer is not None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from featurizers.blocks import BLOCKS, encode, without_data
 from featurizers.canonical import canonical_formulas
 from featurizers.formula import parse_formulas
-from flows.dataset import split_rows
+from flows.dataset import AS_GIVEN, split_rows, stated_unit
 from flows.models import open_model
 from flows.predict import CHUNK
 from flows.progress import progress
@@ -33,8 +33,6 @@ from irnet_core.inference import Predictor
 from irnet_core.schema import COMPOSITION, FORMULA, ROW
 from irnet_core.split_rules import Rule
 from irnet_core.split_texts import only_pair, parse_split
-
-AS_GIVEN = "as given"
 
 
 @dataclass(frozen=True)
@@ -241,7 +239,7 @@ def _judged(
         "judged": int(finite.sum()),
     }
     rows, truth = rows[finite], truth[finite]
-    unit = (field.metadata or {}).get(b"unit", AS_GIVEN.encode()).decode()
+    unit = stated_unit(field)
     return Judged(numbers[rows], amounts[rows], compositions[rows], truth, unit, source, counts)
 
 

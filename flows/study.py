@@ -35,6 +35,7 @@ from irnet_core.errors import DataError, IRNetError
 RESULTS, RESULTS_CSV, CURVES, PAGE = "results.parquet", "results.csv", "curves.parquet", "study.md"
 NO_TABLE = "its table is not in the folder of tables: name that with --data"
 NO_TIME = "the study's time was up: run it again to go on"
+AT_WORK = "another study was at it: run this one again when that has ended"
 
 
 @stage("study-cells")
@@ -83,15 +84,18 @@ def cells_stage(
         for done, (key, cell) in enumerate(cells):
             if time.time() >= end:
                 break
-            folder = results.checkpoints(key)
 
             def report(share: float, note: str, done: int = done, name: str = cell.name) -> None:
                 update(done + share, f"{name} {note}")
 
-            report(0, f"on {cell.size or 'all'} rows")
-            result = run_cell(cell, table, folder, report)
-            results.put(key, result)
-            folder.remove_all()
+            with results.at_work(key) as folder:
+                if folder is None or _is_done(results.get(key)):
+                    say(f"{data}, {inputs}, {cell.name}: left to another study, which is at it")
+                    continue
+                report(0, f"on {cell.size or 'all'} rows")
+                result = run_cell(cell, table, folder, report)
+                results.put(key, result)
+                folder.remove_all()
             run += 1
             found = result.reason if result.mae is None else f"MAE {result.mae:.4f}"
             say(f"{data}, {inputs}, {cell.name}, {result.rows_at_hand or '-'} rows: {found}")
@@ -195,7 +199,8 @@ def study(grid: str = "paper", data: str | None = None, minutes: float | None = 
         cells_stage(declared, name, list(neighbours), *made[name], end)
     rows: list[Row] = []
     for key, cell in cells:
-        reason = NO_TIME if cell.data in contents else NO_TABLE
+        reason = NO_TIME if time.time() >= end else AT_WORK
+        reason = reason if cell.data in contents else NO_TABLE
         result = results.get(key) or Result(status="not run", reason=reason)
         rows.append((key, cell, declared.data_set(cell.data), result))
     return report_stage(declared, rows, contents)

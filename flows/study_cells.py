@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result
             run = partial(_network, folder=Prefixed(folder, f"pair-{i}-"))
         try:
             predicted, more = run(cell, data, table.groups[train], _part(update, i, table))
-        except (IRNetError, ValueError, MemoryError, FloatingPointError) as error:
+        except (IRNetError, ValueError, MemoryError, RuntimeError, ArithmeticError) as error:
             return Result(status="failed", reason=f"{type(error).__name__}: {error}"[:500])
         if not np.isfinite(predicted).all():
             return Result(status="failed", reason="some predictions are not finite numbers")
@@ -199,12 +200,13 @@ def _network(
     if cell.epochs is not None:
         recipe = recipe.with_epochs(cell.epochs)
 
-    shares = [0.0] * cell.members
+    shares, speaking = [0.0] * cell.members, Lock()
 
     def report(member: int, status: Status) -> None:
-        shares[member] = status.rows_done / status.rows_total
-        best = f", best MAE {status.best_mae:.4f}" if status.best_epoch else ""
-        update(sum(shares) / cell.members, f"epoch {status.epoch}/{status.epochs}{best}")
+        with speaking:  # members train in threads
+            shares[member] = status.rows_done / status.rows_total
+            best = f", best MAE {status.best_mae:.4f}" if status.best_epoch else ""
+            update(sum(shares) / cell.members, f"epoch {status.epoch}/{status.epochs}{best}")
 
     fits = fit_members(
         data,

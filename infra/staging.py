@@ -21,6 +21,10 @@ from infra.manifest import MANIFEST, FileRecord
 from irnet_core.errors import StoreError
 
 
+class BusyError(StoreError):
+    """Another process holds the lock."""
+
+
 class Staging:
     """Files of one request on their way into the store; use it in a ``with`` statement.
 
@@ -125,7 +129,7 @@ def exclusive(folder: Folder, what: str) -> Iterator[None]:
 
     Raises
     ------
-    StoreError
+    BusyError
         If another process holds it.
     """
     if not folder.local:
@@ -146,7 +150,7 @@ def _lock(path: str, what: str) -> FileLock:
         try:
             lock.acquire()
         except Timeout as error:
-            raise StoreError(
+            raise BusyError(
                 f"another run is making the {what}: wait until it has ended, or stop it, and run "
                 "again"
             ) from error

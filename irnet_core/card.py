@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeGuard
 
@@ -104,7 +105,13 @@ class Card:
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-MAX_TEXT = 1000  # characters of a name or a network
+MAX_TEXT = 1000  # characters of a name, a network, a target or a unit
+
+
+def is_harmless(text: str, most: int = MAX_TEXT) -> bool:
+    """Whether a text can be printed: a terminal would obey control codes."""
+    return len(text) <= most and not any(unicodedata.category(one) == "Cc" for one in text)
+
 
 _FIELDS: dict[str, type] = {
     "name": str,
@@ -163,6 +170,11 @@ def read_card(data: bytes, where: str) -> Card:
     for name, kind in _FIELDS.items():
         if not isinstance(values[name], kind) or isinstance(values[name], bool):
             raise ModelError(f"{where}/{CARD}: {name} must be of type {kind.__name__}")
+    if values["seed"] < 0:
+        raise ModelError(f"{where}/{CARD}: seed must be at least 0")
+    for name in ("target", "unit"):
+        if not is_harmless(values[name]):
+            raise ModelError(f"{where}/{CARD}: {name} must be a short text without control codes")
     for name in ("name", "network"):
         if not (len(values[name]) <= MAX_TEXT and values[name].isprintable()):
             raise ModelError(
@@ -181,9 +193,10 @@ def read_card(data: bytes, where: str) -> Card:
     if values["weights"] not in WEIGHT_TYPES:
         raise ModelError(f"{where}/{CARD}: weights must be one of {', '.join(WEIGHT_TYPES)}")
     _check_calibration(values["calibration"], where)
-    for name in ("snapshot", "licence", "citation"):
-        if not isinstance(values["data"].get(name, ""), str):
-            raise ModelError(f"{where}/{CARD}: data.{name} must be of type str")
+    for name in ("snapshot", "source", "licence", "citation"):
+        text = values["data"].get(name, "")
+        if not isinstance(text, str) or not is_harmless(" ".join(text.split()), 10 * MAX_TEXT):
+            raise ModelError(f"{where}/{CARD}: data.{name} must be text without control codes")
     if not values["inputs"]:
         raise ModelError(f"{where}/{CARD}: inputs must name at least one block of features")
     for block in values["inputs"]:

@@ -58,6 +58,7 @@ def outputs(predictor: Predictor, batches: Iterable[np.ndarray | Tensor]) -> Out
     means, spreads, percentiles = [], [], []
     for x in batches:
         raw = predictor.raw(x)
+        predictor.refuse_infinite(raw.mean)
         means.append(raw.mean.cpu().numpy())
         if raw.spread is not None:
             spreads.append(raw.spread.cpu().numpy())

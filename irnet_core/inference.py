@@ -106,9 +106,10 @@ class Predictor:
         Raises
         ------
         ModelError
-            If the number of input columns is not the model's.
+            If the number of input columns is not the model's, or a prediction is not finite.
         """
         found = self.unbounded(x)
+        self.refuse_infinite(found.mean)
         ends = (found.lower_90, found.upper_90)
         lower, upper = (None if end is None else self.target.within(end) for end in ends)
         return found._replace(mean=self.target.within(found.mean), lower_90=lower, upper_90=upper)
@@ -128,6 +129,14 @@ class Predictor:
         if self.domain is not None:
             percentile = self.domain.percentile(raw.hidden)
         return Prediction(raw.mean, std, lower, upper, percentile)
+
+    def refuse_infinite(self, mean: Tensor) -> None:
+        """Raise ModelError where some means (n,) are not finite; screens count them instead."""
+        if bad := int((~mean.isfinite()).sum()):
+            raise ModelError(
+                f"model {self.card.name!r} predicts no finite number for {bad:,} of {len(mean):,} "
+                "rows: its weights are damaged; take or train another"
+            )
 
     def probability_below(self, mean: Tensor, std: Tensor, threshold: Tensor | float) -> Tensor:
         """Probability (n,) that the truth lies below a threshold.

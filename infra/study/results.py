@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infra.folder import Folder
 from infra.manifest import request_digest
+from infra.staging import BusyError, exclusive
 from infra.store import Store
 from infra.study.grid import Cell, DataSet
 from irnet_core.notation import notation_of
@@ -52,7 +54,7 @@ class Results:
     """Results that are in a store, by the digest of what was asked for.
 
     A file appears when its cell is finished, whole or not at all; so a study that was killed goes
-    on with the next cell, and two studies share the cells they have in common.
+    on with the next cell, and studies share the cells they have in common, also side by side.
     """
 
     def __init__(self, store: Store) -> None:
@@ -72,9 +74,17 @@ class Results:
         """Keep a result."""
         self.folder.write_bytes(f"{key}.json", result.model_dump_json().encode())
 
-    def checkpoints(self, key: str) -> Folder:
-        """Folder for what the cell keeps while it is at work."""
-        return self.folder.child(f"{key}-work")
+    @contextmanager
+    def at_work(self, key: str) -> Iterator[Folder | None]:
+        """Folder for what a cell keeps while it is at work; None if another process is at it."""
+        folder = self.folder.child(f"{key}-work")
+        with ExitStack() as held:
+            try:
+                held.enter_context(exclusive(folder, "same cell of a study"))
+            except BusyError:
+                yield None
+                return
+            yield folder
 
 
 def cell_key(cell: Cell, data: DataSet, content: str, schemas: Sequence[str]) -> str:

@@ -26,3 +26,11 @@ def test_too_few_rows(count):
 def test_features_that_are_missing():
     with pytest.raises(DataError, match="not finite"):
         cluster_labels(np.array([[0.0], [np.nan], [1.0]], np.float32), 2)
+
+
+def test_any_seed_that_splits_take_is_taken():
+    rows = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    for seed in (2**32, 2**63 - 1):
+        labels = cluster_labels(rows, 3, seed)
+        assert set(labels) == {0, 1, 2}
+        np.testing.assert_array_equal(labels, cluster_labels(rows, 3, seed))

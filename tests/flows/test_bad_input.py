@@ -98,6 +98,20 @@ def test_unknown_column(refused, table, column):
         )
 
 
+def test_a_column_whose_name_a_terminal_would_obey(refused, tmp_path):
+    path = tmp_path / "gaps.parquet"
+    columns = {
+        "formula": ["NaCl", "KCl", "LiF"],
+        "gap\n(eV)": [1.0, 2.0, 3.0],
+        "role": ["train", "train", "val"],
+    }
+    pq.write_table(pa.table(columns), path)
+    found = refused(*train_arguments(path, target="gap\n(eV)"))
+    assert found.endswith(
+        "give the column a short name and unit, without line breaks or other control codes"
+    )
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -93,6 +93,20 @@ def test_cells_are_run_in_the_order_of_the_grid(store, cli, tmp_path, monkeypatc
     assert set(study_of(store)[1].status) == {"done"}
 
 
+def test_a_cell_that_another_study_is_at_is_left_to_it(store, cli, tmp_path):
+    path = grid(tmp_path, ["linear", "tree"])
+    assert cli("study", "--grid", path, "--minutes", 0).exit_code == 0
+    key = study_of(store)[1].cell[0]
+    with flows.study.Results(Store(store)).at_work(key):
+        result = cli("study", "--grid", path)
+    assert "linear: left to another study" in result.stdout
+    results = study_of(store)[1]
+    assert results.status.tolist()[:2] == ["not run", "done"]
+    assert results.reason[0] == flows.study.AT_WORK
+    assert cli("study", "--grid", path).exit_code == 0
+    assert study_of(store)[1].status.tolist()[:2] == ["done", "done"]
+
+
 def test_a_cell_that_fails_is_a_result(store, cli, tmp_path, monkeypatch):
     def diverge(*_, **__):
         raise TrainingError("the loss is nan")

@@ -13,6 +13,7 @@ from irnet_core.bundle import Bundle, Card
 from irnet_core.elements import N_ELEMENTS
 from irnet_core.engine import folded
 from irnet_core.errors import ModelError
+from irnet_core.evaluation import outputs
 from irnet_core.inference import Predictor
 from irnet_core.networks import Layer, Network
 from irnet_core.references import TargetScaler
@@ -118,6 +119,18 @@ def test_wrong_shape(bundle, shape):
 
 def test_float64_inputs_are_taken(bundle, x):
     torch.testing.assert_close(Predictor(bundle)(x.astype(np.float64)), Predictor(bundle)(x))
+
+
+def test_numbers_that_are_not_finite_are_no_predictions(bundle, x):
+    """Weights may be finite, and yet be too large."""
+    broken = copy.deepcopy(bundle.networks[0])
+    broken.output.weight.data.fill_(3e38)
+    predictor = Predictor(replace(bundle, networks=(broken,)), precision="fp32")
+    with pytest.raises(ModelError, match=r"predicts no finite number for 1,\d{3} of 1,500 rows: its"):
+        predictor.predict(x)
+    with pytest.raises(ModelError, match="predicts no finite number"):
+        outputs(predictor, [x])
+    assert not predictor.unbounded(x).mean.isfinite().all()  # a screen counts them
 
 
 def test_bfloat16_only_where_it_is_native(bundle, x, monkeypatch):

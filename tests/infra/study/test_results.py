@@ -23,6 +23,17 @@ def test_results_come_back_and_damaged_ones_are_none(tmp_path):
     assert results.get(key) is None
 
 
+def test_one_study_at_a_time_is_at_a_cell(tmp_path):
+    mine, other = Results(Store(tmp_path)), Results(Store(tmp_path))
+    with mine.at_work("k1") as folder:
+        folder.write_bytes("checkpoint", b"1")
+        with other.at_work("k1") as held, other.at_work("k2") as free:
+            assert held is None
+            assert free is not None
+    with other.at_work("k1") as folder:
+        assert folder.read_bytes("checkpoint") == b"1"
+
+
 @pytest.mark.parametrize(
     ("cell", "data", "content", "schemas"),
     [
