@@ -61,17 +61,20 @@ def _size(done: pd.DataFrame) -> Figure | None:
     shown = [
         (f"{data}, {inputs}", cells)
         for (data, inputs), cells in done.groupby(["data", "inputs"])
-        if cells.budget_rows.nunique() > 1
-    ][:_MOST_PANELS]
+        if cells.rows_at_hand.nunique() > 1
+    ]
     if not shown:
         return None
+    # those with most sizes say most
+    shown = sorted(shown, key=lambda found: (-found[1].rows_at_hand.nunique(), found[0]))
+    shown = shown[:_MOST_PANELS]
     figure, axes = panels(len(shown))
     for axis, (key, cells) in zip(axes, shown, strict=False):
         single = cells[cells.members == 1]
         for family in FAMILIES:
-            _best(axis, _one_depth(single[single.learner == family]), family, _COLOURS[family])
+            _best(axis, _alike(single[single.learner == family]), family, _COLOURS[family])
         for name in NAMED:
-            _best(axis, single[single.learner == name], name, "#2a8f5c")
+            _best(axis, _alike(single[single.learner == name]), name, "#2a8f5c")
         _best(axis, cells[cells.classical], "best classical", "#444444")
         axis.set_xscale("log")
         axis.set_yscale("log")
@@ -125,18 +128,21 @@ def _panels(nets: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
         yield f"{data}, {inputs}\n{rows:,} rows, {recipe}{budget}", cells
 
 
-def _one_depth(cells: pd.DataFrame) -> pd.DataFrame:
-    """Cells of the depth that was run at most sizes: other depths at other sizes would mislead."""
+def _alike(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells of the depth, recipe and epochs that were run at most sizes.
+
+    Others at other sizes would mislead.
+    """
     if cells.empty:
         return cells
-    sizes = cells.groupby("depth").budget_rows.nunique()
-    return cells[cells.depth == sizes.idxmax()]
+    budgets = list(cells.groupby(["depth", "recipe", "budget_epochs"], dropna=False))
+    return max(budgets, key=lambda found: found[1].rows_at_hand.nunique())[1]
 
 
 def _best(axis: Axes, cells: pd.DataFrame, label: str, colour: str) -> None:
     if len(cells):
         label = label if cells.depth.isna().any() else f"{label}-{int(cells.depth.iloc[0])}"
-        best = cells.loc[cells.groupby("budget_rows").mae.idxmin()].sort_values("rows_at_hand")
+        best = cells.loc[cells.groupby("rows_at_hand").mae.idxmin()].sort_values("rows_at_hand")
         axis.plot(best.rows_at_hand, best.mae, marker="o", color=colour, label=label)
 
 

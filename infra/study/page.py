@@ -9,7 +9,7 @@ import pandas as pd
 from infra.study.figures import CURVES, DEPTH, SIZE
 from infra.study.statements import BANDS, comparable, paper_networks, recommendations, verdicts
 
-REPORT_VERSION = 3  # raised when the same results would be shown otherwise
+REPORT_VERSION = 4  # raised when the same results would be shown otherwise
 _CAPTIONS = {
     DEPTH: "Error against depth for plain networks, SRNet and IRNet",
     SIZE: "Error against training size: one depth of each family, and the best classical learner",
@@ -88,7 +88,7 @@ def _learner_table(done: pd.DataFrame) -> str:
     wanted = done.sort_values(["data", "inputs", "rows_at_hand", "mae"])
     flat = wanted[
         [
-            *("data", "inputs", "rows_at_hand", "name", "recipe", "train_rows"),
+            *("data", "inputs", "rows_at_hand", "name", "recipe", "budget_epochs", "train_rows"),
             *("mae", "rmse", "r2", "seconds", "unit"),
         ]
     ].copy()
@@ -97,6 +97,8 @@ def _learner_table(done: pd.DataFrame) -> str:
         f"{int(n):,}{' (sample)' if sampled else ''}"
         for n, sampled in zip(flat.train_rows, few, strict=True)
     ]
+    epochs = flat.budget_epochs.map(_own)
+    flat["budget_epochs"] = epochs.where(flat.recipe.notna(), "")
     flat["recipe"] = flat.recipe.fillna("")
     flat["seconds"] = flat.seconds.round(1)
     return _table(flat)

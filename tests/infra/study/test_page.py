@@ -120,6 +120,28 @@ def test_figures_are_pictures_and_repeat():
     assert drawn == figures(results, curves)
 
 
+def test_the_figure_of_sizes_joins_what_differs_in_size_alone(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "infra.study.figures.Axes.plot",
+        lambda axis, x, y, **style: drawn.append((style["label"], list(x), list(y))),
+    )
+    many = [cells(("irnet", 17, n, 0.1)) for n in (100, 200, 300)]
+    longer = [cells(("irnet", 17, 200, 0.05), budget_epochs=100)]
+    # all rows there are, asked for in two ways: one size
+    small = [
+        cells(("ridge", None, n, 0.3), data="a", rows_at_hand=50, train_rows=50) for n in (50, 90)
+    ]
+    two = [cells(("ridge", None, n, 0.2), data="b") for n in (10, 20)]
+    every = pd.concat([*small, *two, *many, *longer], ignore_index=True)
+    figures(every, pa.table({"cell": []}).to_pandas())
+    lines = [line for line in drawn if line[0] in ("irnet-17", "best classical")]
+    assert lines == [
+        ("irnet-17", [100, 200, 300], [0.1, 0.1, 0.1]),
+        ("best classical", [10, 20], [0.2, 0.2]),
+    ]
+
+
 @pytest.mark.parametrize("value", ["a|b", "a\nb"])
 def test_reasons_stay_in_their_cell(value):
     results = cells(("svm", None, 10, None), reason=value)
