@@ -19,7 +19,7 @@ def study(
         ),
     ] = None,
     small: Annotated[
-        bool, typer.Option("--small", help="The same as --grid small: 20 minutes on two cores.")
+        bool, typer.Option("--small", help="The same as --grid small: 20 minutes at most.")
     ] = False,
     data: Annotated[
         str | None,
