@@ -24,6 +24,7 @@ from flows.study_cells import blocks_of, load_table, run_cell
 from infra.content import file_digest
 from infra.manifest import request_digest, utc_now
 from infra.settings import settings
+from infra.staging import BusyError
 from infra.store import Store
 from infra.study.figures import figures
 from infra.study.grid import Cell, DataSet, Grid, read_grid
@@ -194,8 +195,11 @@ def study(grid: str = "paper", data: str | None = None, minutes: float | None = 
     for (name, _), neighbours in groupby(pending, key=lambda one: (one[1].data, one[1].inputs)):
         if time.time() >= end:
             break
-        if name not in made:
-            made[name] = _make(declared, name, paths[name])
+        try:
+            made[name] = made.get(name) or _make(declared, name, paths[name])
+        except BusyError as error:
+            say(f"{name}: left to another study ({error})")
+            continue
         cells_stage(declared, name, list(neighbours), *made[name], end)
     rows: list[Row] = []
     for key, cell in cells:

@@ -99,12 +99,31 @@ def test_a_cell_that_another_study_is_at_is_left_to_it(store, cli, tmp_path):
     key = study_of(store)[1].cell[0]
     with flows.study.Results(Store(store)).at_work(key):
         result = cli("study", "--grid", path)
-    assert "linear: left to another study" in result.stdout
+    assert "linear: left to another study" in result.stderr
     results = study_of(store)[1]
     assert results.status.tolist()[:2] == ["not run", "done"]
     assert results.reason[0] == flows.study.AT_WORK
     assert cli("study", "--grid", path).exit_code == 0
     assert study_of(store)[1].status.tolist()[:2] == ["done", "done"]
+
+
+def test_a_table_that_another_study_makes_is_left_to_it(store, cli, tmp_path):
+    path = grid(tmp_path, ["linear"])
+    assert cli("study", "--grid", path).exit_code == 0
+    features = Store(store).open("latest", "features").manifest
+    Store(store).folder.child("features").remove_all()
+    other = {"name": "other", "source": "pymatgen-expt", "target": TARGET}
+    content = json.loads(path.read_text())
+    content["data"][0] = other
+    content["run"][0] |= {"data": ["other"], "learners": ["tree"]}
+    path.write_text(json.dumps(content))
+    with Store(store).staging("features", features.request):
+        result = cli("study", "--grid", path)
+    assert result.exit_code == 0, result.output
+    assert "other: left to another study (another run is making the features" in result.stderr
+    assert study_of(store)[1].reason.tolist() == [flows.study.AT_WORK]
+    assert cli("study", "--grid", path).exit_code == 0
+    assert study_of(store)[1].status.tolist() == ["done"]
 
 
 def test_a_cell_that_fails_is_a_result(store, cli, tmp_path, monkeypatch):
