@@ -21,7 +21,7 @@ from irnet_core.notation import notation_of
 from irnet_core.recipes import recipe
 from irnet_core.schema import CURVES, RESULTS, arrow_schema, unit_of
 
-VERSION = 4  # raised when the same cell would come out otherwise
+VERSION = 5  # raised when the same cell would come out otherwise
 Status = Literal["done", "not run", "failed"]
 
 
