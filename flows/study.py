@@ -202,9 +202,9 @@ def study(grid: str = "paper", data: str | None = None, minutes: float | None = 
             continue
         cells_stage(declared, name, list(neighbours), *made[name], end)
     rows: list[Row] = []
+    unfinished = NO_TIME if time.time() >= end else AT_WORK
     for key, cell in cells:
-        reason = NO_TIME if time.time() >= end else AT_WORK
-        reason = reason if cell.data in contents else NO_TABLE
+        reason = unfinished if cell.data in contents else NO_TABLE
         result = results.get(key) or Result(status="not run", reason=reason)
         rows.append((key, cell, declared.data_set(cell.data), result))
     return report_stage(declared, rows, contents)

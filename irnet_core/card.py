@@ -197,7 +197,7 @@ def read_card(data: bytes, where: str) -> Card:
         text = values["data"].get(name, "")
         if not isinstance(text, str):
             raise ModelError(f"{where}/{CARD}: data.{name} must be of type str")
-        if not is_harmless(" ".join(text.split()), 10 * MAX_TEXT):
+        if not is_harmless(text.replace("\n", " "), 10 * MAX_TEXT):
             raise ModelError(f"{where}/{CARD}: data.{name} must be text without control codes")
     if not values["inputs"]:
         raise ModelError(f"{where}/{CARD}: inputs must name at least one block of features")

@@ -332,6 +332,7 @@ CALIBRATION = {"scores": [0.0] * 201, "floor": 0.1, "rows": 50}
         ({"data": {"snapshot": ["a"]}}, "data.snapshot must be of type str"),
         ({"data": {"licence": 1}}, "data.licence must be of type str"),
         ({"data": {"source": "\x1b[31m"}}, "data.source must be text without control codes"),
+        ({"data": {"licence": "CC\rBY"}}, "data.licence must be text without control codes"),
         ({"unit": "\x1b]0;title\x07"}, "unit must be a short text without control codes"),
         ({"target": "gap\n(eV)"}, "target must be a short text without control codes"),
         ({"seed": -1}, "seed must be at least 0"),
