@@ -59,14 +59,14 @@ def put_in_place(source: Folder, home: Folder, manifest: Manifest) -> None:
     parent = Folder(os.path.dirname(home.path))
     parent.make()
     whole, aside = Folder(f"{source.path}.whole"), Folder(f"{source.path}.damaged")
-    whole.remove_all()  # of a run that was killed here
+    whole.remove_all()  # both of a run that was killed here
+    aside.remove_all()
     whole.make()
     with store_errors("publish", home.url):
         for name in manifest.files:
             _link(f"{source.path}/{name}", f"{whole.path}/{name}")
         whole.write_bytes(MANIFEST, manifest.to_json())
         if os.path.isdir(home.path) and damaged():
-            aside.remove_all()
             os.rename(home.path, aside.path)
             aside.remove_all()
         try:

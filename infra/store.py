@@ -15,7 +15,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from infra.artifact import Artifact, problems
@@ -115,11 +115,15 @@ class Store:
     def find(self, kind: str, request: str) -> Manifest | None:
         """Manifest of the artifact that answered a request before, if it is still whole.
 
-        Only presence and sizes of the files are checked, see :meth:`verify`.
+        Only presence and sizes of the files are checked, see :meth:`verify`. Whatever a run that
+        was killed after publishing left of its staging is deleted.
         """
         id_ = self.refs.get(_checked_kind(kind), request_name(request), damaged=True)
         if id_ is None or problems(self._home(kind, id_), kind, id_, deep=False):
             return None
+        if self.folder.child(".staging", kind, request).entries():
+            with suppress(StoreError):  # another run's, or not ours to delete: it costs disk alone
+                self.staging(kind, request).discard()
         return self._load(kind, id_).manifest
 
     def publish(

@@ -57,6 +57,8 @@ def states(root):
 results = []
 for step in range(200):
     root = os.path.join(sys.argv[1], str(step))
+    if sys.argv[2] == "damaged":
+        open(os.path.join(root, "features", work(root, 7).id, "data.parquet"), "wb").close()
     child = os.fork()
     if child == 0:
         die_at(step)
@@ -108,8 +110,9 @@ def run(code: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_killed_at_every_step(tmp_path):
-    with run(EVERY_STEP, str(tmp_path)) as process:
+@pytest.mark.parametrize("there", ["nothing", "damaged"])
+def test_killed_at_every_step(tmp_path, there):
+    with run(EVERY_STEP, str(tmp_path), there) as process:
         assert process.stdout is not None
         results = json.loads(process.stdout.read())
     assert process.returncode == 0
@@ -118,10 +121,12 @@ def test_killed_at_every_step(tmp_path):
     assert all(result["killed"] for result in killed)
     assert len(killed) > 20
     for result in results:
-        # before the rerun: nothing, or the artifact as it should be
-        assert result["visible"] in ([], [[whole["id"], []]])
+        # before the rerun: what was there, nothing, or the artifact as it should be
+        assert result["visible"] in ([], [[whole["id"], []]]) or (
+            there == "damaged" and result["visible"][0][1]
+        )
         assert set(result["names"].values()) <= {whole["id"]}
-        assert not result["names"] or result["visible"]
+        assert there == "damaged" or not result["names"] or result["visible"]
         # after it: the same files, byte for byte, and nothing else
         assert result["after"] == [[whole["id"], []]]
         assert (result["id"], result["sha256"]) == (whole["id"], whole["sha256"])
