@@ -26,9 +26,9 @@ def figures(results: pd.DataFrame, curves: pd.DataFrame) -> dict[str, bytes]:
     Parameters
     ----------
     results : pandas.DataFrame
-        Columns of :data:`irnet_core.schema.RESULTS`.
+        Columns of :data:`infra.study.columns.RESULTS`.
     curves : pandas.DataFrame
-        Columns of :data:`irnet_core.schema.CURVES`.
+        Columns of :data:`infra.study.columns.CURVES`.
     """
     done = comparable(results)
     drawn = {DEPTH: _depth(done), SIZE: _size(done), CURVES: _curves(done, curves)}

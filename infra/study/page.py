@@ -24,7 +24,7 @@ def page(title: str, results: pd.DataFrame, images: Collection[str]) -> str:
     ----------
     title : str
     results : pandas.DataFrame
-        Columns of :data:`irnet_core.schema.RESULTS`.
+        Columns of :data:`infra.study.columns.RESULTS`.
     images : collection of str
         Names of the figures that lie beside the page.
     """

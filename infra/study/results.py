@@ -16,10 +16,11 @@ from infra.folder import Folder
 from infra.manifest import request_digest
 from infra.staging import BusyError, exclusive
 from infra.store import Store
+from infra.study.columns import CURVES, RESULTS
 from infra.study.grid import Cell, DataSet
 from irnet_core.notation import notation_of
 from irnet_core.recipes import recipe
-from irnet_core.schema import CURVES, RESULTS, arrow_schema, unit_of
+from irnet_core.schema import arrow_schema, unit_of
 
 VERSION = 5  # raised when the same cell would come out otherwise
 Status = Literal["done", "not run", "failed"]

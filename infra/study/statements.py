@@ -55,7 +55,7 @@ def groups(done: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
 
 
 def verdicts(results: pd.DataFrame) -> list[Verdict]:
-    """All statements, each held against a table of :data:`irnet_core.schema.RESULTS`."""
+    """All statements, each held against a table of :data:`infra.study.columns.RESULTS`."""
     done = comparable(results)
     return [
         _judge("Plain networks get worse with depth", _plain, done),

@@ -4,11 +4,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from infra.study import columns
 from irnet_core import schema
 from irnet_core.feature_schema import FeatureSchema
 from irnet_core.schema import Column, arrow_schema, unit_of
 
-COLUMNS = [value for value in vars(schema).values() if isinstance(value, Column)]
+EVERYWHERE = {**vars(columns), **vars(schema)}.values()
+COLUMNS = [value for value in EVERYWHERE if isinstance(value, Column)]
 FEATURES = FeatureSchema("magpie", ("a", "b"), 1, "00", "mean")
 
 

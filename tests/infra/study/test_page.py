@@ -2,11 +2,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from infra.study.columns import CURVES, RESULTS
 from infra.study.figures import CURVES as CURVES_PNG
 from infra.study.figures import DEPTH, SIZE, figures
 from infra.study.page import page
 from infra.study.statements import recommendations, verdicts
-from irnet_core.schema import CURVES, RESULTS, arrow_schema
+from irnet_core.schema import arrow_schema
 
 EPOCHS = {"plain": 10, "irnet": 10, "srnet": 10}
 
