@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import LinAlgWarning
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
@@ -143,8 +144,10 @@ def fit_classical(
     seed : int
     """
     with warnings.catch_warnings():
-        # some values to try are bad ones: choosing among them is what the errors are for
+        # some values to try are bad ones, a penalty too small for attributes that depend on each
+        # other among them: choosing is what the errors are for
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", LinAlgWarning)
         return _fit(CLASSICAL[name], x, y, groups, tuning_rows, seed)
 
 

@@ -34,6 +34,14 @@ def test_ridge_is_that_of_the_whole_set_with_the_chosen_penalty():
     assert fit.estimator.predict(x) == pytest.approx(peer.predict(scaled), rel=1e-3)
 
 
+@pytest.mark.filterwarnings("error")
+def test_attributes_that_depend_on_each_other_are_no_news():
+    x, y, groups = table(2_000)
+    x = np.tile(x, 40)
+    fit = fit_classical("ridge", x, y, groups, tuning_rows=240, seed=0)
+    assert np.abs(fit.estimator.predict(x) - y).mean() < 0.1 * y.std()
+
+
 def test_what_cannot_take_the_size_gets_a_sample(monkeypatch):
     from dataclasses import replace
 
