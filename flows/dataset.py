@@ -50,6 +50,11 @@ class Dataset:
     validated: np.ndarray
     held_out: np.ndarray
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows that train and rows that validate."""
+        return {"train": len(self.data.train_y), "validation": len(self.data.validation_y)}
+
 
 def check_columns(
     folder: Folder, source: str, target: str, split_column: str | None, hold_out: str | None = None
@@ -179,7 +184,7 @@ def dataset(
     rule: Rule,
     outer: Rule | None,
 ) -> Dataset:
-    """The same for rules that were read, of a snapshot that is known to have the columns.
+    """The same for rules that were read, perhaps off a stranger's card.
 
     Raises
     ------
@@ -189,10 +194,19 @@ def dataset(
     x, row = load_features(features, schemas(blocks))
     columns = (target, *rule.columns, *(() if outer is None else outer.columns))
     table = matching(snapshot, features, row, columns)
-    y = table.column(target).to_numpy().astype(np.float64)
-    rows = split_rows(table, x, source_of(snapshot))
+    source = source_of(snapshot)
+    y = numbers(table, target, source).to_numpy().astype(np.float64)
+    rows = split_rows(table, x, source)
     split = split_without(rule, outer, rows)
     train, validation = split.train, split.validation
+    used = np.concatenate([train, validation])
+    if not (usable := np.isfinite(y[used])).all():
+        raise DataError(
+            "a target must be a finite number: remove this row from the table",
+            source=source,
+            column=target,
+            row=int(row[used[~usable].min()]),
+        )
     data = TrainingData(x[train], y[train], x[validation], y[validation], blocks[-1] == FRACTIONS)
     unit = stated_unit(table.schema.field(target))
     validated = rows.compositions[split.validation]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,13 +58,13 @@ def join(models: Sequence[str], name: str, weights: str = "float32") -> str:
     first = opened[0][0]
     if len(opened) < 2:
         raise ModelError(f"only model {labels[0]!r} is named: an ensemble is joined of two or more")
-    for (other, identity), label in zip(opened[1:], labels[1:], strict=True):
-        if sum(identity == known for _, known in opened) > 1:
-            raise ModelError(f"model {label!r} is named twice: its networks would count double")
-        if differing := difference(first, other):
+    for (i, (one, identity)), (j, (other, same)) in combinations(enumerate(opened), 2):
+        if identity == same:
+            raise ModelError(f"model {labels[j]!r} is named twice: its networks would count double")
+        if differing := difference(one, other):
             raise ModelError(
-                f"models {labels[0]!r} and {label!r} differ in their {differing}: only networks "
-                "that were trained alike on the same rows can be joined"
+                f"models {labels[i]!r} and {labels[j]!r} differ in their {differing}: only "
+                "networks that were trained alike on the same rows can be joined"
             )
     inputs = {kind: str(first.card.data.get(kind)) for kind in ("snapshot", "features")}
     parameters = {"joined": [identity for _, identity in opened], "weights": weights}
@@ -81,8 +83,10 @@ def join(models: Sequence[str], name: str, weights: str = "float32") -> str:
             | {"model": identity}
             | ({} if made.card.recipe == first.card.recipe else {"recipe": made.card.recipe})
             for made, identity in opened
-            for member in made.card.members
+            for member in members_of(made.card)
         ],
+        data=first.card.data | {"rows": rows.counts},
+        split=rows.split.description,
         parent=next((made.card.parent for made, _ in opened if made.card.parent), {}),
         weights=weights,
         versions=first.card.versions | versions(),
@@ -131,6 +135,12 @@ def difference(one: Bundle, other: Bundle) -> str:
         tensors.pop(BOUNDS, None)
     alike = here.keys() == there.keys() and all(torch.equal(here[k], there[k]) for k in here)
     return "" if alike else "scaling"
+
+
+def members_of(card: Card) -> list[dict[str, Any]]:
+    """What a card says of each network; one of format 1 says it of the whole model."""
+    own = {"seed": card.seed, "epochs": card.epochs, "best_epoch": card.best_epoch}
+    return card.members or [own]
 
 
 def _rows(card: Card, source: Artifact, features: Artifact) -> Dataset:

@@ -36,7 +36,7 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
     StoreError, ModelError
         If there is no such model, or it is damaged.
     """
-    if (Path(model) / bundle.CARD).is_file():
+    if _is_bundle(model):
         return bundle.read(model), bundle.digest(model)
     name = model.removeprefix("models/")
     try:
@@ -59,6 +59,13 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
     return bundle.unpack(files, artifact.url), artifact.id
 
 
+def _is_bundle(model: str) -> bool:
+    try:
+        return (Path(model) / bundle.CARD).is_file()
+    except OSError:  # too long for a path, or in a folder that is closed to us
+        return False
+
+
 def in_store(identity: str, store: Store) -> bool:
     """Whether what :func:`open_model` says identifies a model is its id in the store."""
     return store.folder.child("models", identity).has(bundle.CARD)
@@ -77,6 +84,7 @@ def publish_model(
 ) -> Manifest:
     """Publish a judged model under the name on its card, with the licence of its snapshot."""
     files = bundle.pack(made)
+    bundle.unpack(files, staging.local_dir)  # what nobody could read is not published
     for file, content in files.items():
         staging.write_bytes(file, content)
     card = made.card

@@ -235,4 +235,4 @@ def _predict(fitted: Fitted, x: np.ndarray, precision: str) -> np.ndarray:
 
     raw = torch.from_numpy(x)
     scaled = forward(fitted.network, fitted.inputs.forward(raw), precision)
-    return fitted.target.value(scaled[:, 0], raw).double().numpy()
+    return fitted.target.value(scaled[:, 0], raw).numpy()

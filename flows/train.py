@@ -137,7 +137,7 @@ def train_stage(
                 "source": source_of(source),
                 "snapshot": source.id,
                 "features": table.id,
-                "rows": {"train": len(data.train_y), "validation": len(data.validation_y)},
+                "rows": dataset.counts,
                 "licence": source.manifest.licence,
                 "citation": source.manifest.citation,
             }

@@ -7,7 +7,6 @@ Averages of weights along the way generalise better than the last ones (Izmailov
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from irnet_core.networks import Network
 
@@ -33,10 +32,11 @@ class WeightAverage:
         self.half_life = max(1.0, half_life * epochs * steps / self.every)
 
     @torch.no_grad()
-    def update(self, weights: dict[str, Tensor], step: int) -> None:
+    def update(self, network: Network, step: int) -> None:
         """Take in the weights that a step has left, if it is the turn of one."""
         if step % self.every:
             return
+        weights = network.state_dict()
         # early on the average spans what there is, so that the first weights are soon forgotten
         weight = max(1 - 0.5 ** (1 / self.half_life), self.every / step)
         averages = self.network.state_dict()

@@ -45,6 +45,7 @@ __all__ = [
     "scaler_tensors",
     "unpack",
     "versions",
+    "weights_bytes",
 ]
 
 WEIGHTS = "weights.safetensors"
@@ -112,6 +113,18 @@ def rounded(network: Network, weights: str) -> Network:
 
 def pack(bundle: Bundle) -> dict[str, bytes]:
     """Files of a bundle, by name."""
+    return {
+        WEIGHTS: safetensors.torch.save(_tensors(bundle)),
+        CARD: bundle.card.to_json().encode(),
+    }
+
+
+def weights_bytes(bundle: Bundle) -> int:
+    """Bytes of a bundle's tensors as they are stored."""
+    return sum(tensor.nbytes for tensor in _tensors(bundle).values())
+
+
+def _tensors(bundle: Bundle) -> dict[str, Tensor]:
     stored = WEIGHT_TYPES[bundle.card.weights]
     tensors = scaler_tensors(bundle)
     for i, network in enumerate(bundle.networks):
@@ -121,8 +134,7 @@ def pack(bundle: Bundle) -> dict[str, bytes]:
         tensors["domain.center"] = bundle.domain.center
         tensors["domain.whitening"] = bundle.domain.whitening
         tensors["domain.quantiles"] = bundle.domain.quantiles
-    data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return {WEIGHTS: safetensors.torch.save(data), CARD: bundle.card.to_json().encode()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def scaler_tensors(bundle: Bundle) -> dict[str, Tensor]:
@@ -149,11 +161,17 @@ def read(folder: str | Path) -> Bundle:
     files = {}
     for name, limit in ((CARD, card_file.MAX_CARD_BYTES), (WEIGHTS, MAX_WEIGHTS_BYTES)):
         path = Path(folder) / name
-        if not path.is_file():
-            raise ModelError(f"{folder} is no model: it has no {name}")
-        if path.stat().st_size > limit:
-            raise ModelError(f"{path} is larger than {limit} bytes and is not read")
-        files[name] = path.read_bytes()
+        try:
+            if not path.is_file():
+                raise ModelError(f"{folder} is no model: it has no {name}")
+            if path.stat().st_size > limit:
+                raise ModelError(f"{path} is larger than {limit} bytes and is not read")
+            files[name] = path.read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"{path} cannot be read: {error.strerror}; change its permissions or name another "
+                "model"
+            ) from error
     return unpack(files, str(folder))
 
 
@@ -178,8 +196,10 @@ def unpack(files: dict[str, bytes], where: str) -> Bundle:
         )
     try:
         tensors = safetensors.torch.load(files[WEIGHTS])
-    except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a type torch has not
-        raise ModelError(f"{where}/{WEIGHTS} is damaged: {error}") from error
+    # the others are of torch: a type or a shape that it cannot have
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]  # torch adds its own calls
+        raise ModelError(f"{where}/{WEIGHTS} is damaged: {why}") from error
 
     prefixes = [f"members.{i}." for i in range(len(card.members))] if card.members else ["network."]
     shapes = _expected(card, expected, prefixes)

@@ -22,6 +22,7 @@ MAX_MEMBERS = 64
 #: Types the matrices of the networks may be stored in; vectors, small, are always float32.
 WEIGHT_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MAX_CARD_BYTES = 4 * 2**20
+MAX_DEPTH = 50  # of lists and objects in each other
 
 
 @dataclass(frozen=True)
@@ -161,12 +162,18 @@ def read_card(data: bytes, where: str) -> Card:
         json.dumps(values, ensure_ascii=False).encode()  # fails where a text cannot be written
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{where}/{CARD} is no JSON: {error}") from error
+    if _deeper(values, MAX_DEPTH):
+        raise ModelError(f"{where}/{CARD} is nested deeper than {MAX_DEPTH} levels and is not read")
     old = isinstance(values, dict) and values.get("format") == 1
     if old and not values.keys() & _SINCE_2.keys():
         values |= _SINCE_2 | {"format": FORMAT}
     if not isinstance(values, dict) or values.keys() != _FIELDS.keys():
-        found = sorted(values) if isinstance(values, dict) else type(values).__name__
-        raise ModelError(f"{where}/{CARD} must have the fields {sorted(_FIELDS)}, not {found}")
+        there = values.keys() if isinstance(values, dict) else set()
+        missing, more = sorted(_FIELDS.keys() - there), sorted(there - _FIELDS.keys())
+        wrong = f"lacks {missing[0]!r}" if missing else f"has {more[0][:50]!r}, which it must not"
+        raise ModelError(
+            f"{where}/{CARD} must have the fields {', '.join(_FIELDS)} and no others: it {wrong}"
+        )
     for name, kind in _FIELDS.items():
         if not isinstance(values[name], kind) or isinstance(values[name], bool):
             raise ModelError(f"{where}/{CARD}: {name} must be of type {kind.__name__}")
@@ -204,8 +211,7 @@ def read_card(data: bytes, where: str) -> Card:
     for block in values["inputs"]:
         if (
             not isinstance(block, dict)
-            or not isinstance(block.get("name"), str)
-            or not isinstance(block.get("hash"), str)
+            or not all(_is_label(block.get(key)) for key in ("name", "hash"))
             or not isinstance(block.get("columns"), int)
             or not 0 < block["columns"] <= 100_000
         ):
@@ -225,12 +231,12 @@ def _check_calibration(table: dict[str, Any], where: str) -> None:
         table.keys() == {"scores", "floor", "rows"}
         and isinstance(scores, list)
         and len(scores) == N_LEVELS
-        and all(_number(x) and abs(x) < 1e30 for x in scores)
+        and all(is_number(x) and abs(x) < 1e30 for x in scores)
         and scores == sorted(scores)
-        and _number(floor)
+        and is_number(floor)
         and 0 < floor < 1e30
         and isinstance(rows, int)
-        and _number(rows)
+        and is_number(rows)
         and 0 < rows < 2**53
     )
     if not usable:
@@ -240,5 +246,18 @@ def _check_calibration(table: dict[str, Any], where: str) -> None:
         )
 
 
-def _number(value: object) -> TypeGuard[float]:
+def _is_label(value: object) -> bool:
+    return isinstance(value, str) and is_harmless(value, 100)
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Whether lists and objects lie in each other deeper than so many levels."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(one, levels - 1) for one in inner)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of a card is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -19,23 +19,30 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unknown = f"device {name!r} is not known: use auto, cpu, cuda or cuda:N"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ModelError(f"device {name!r} is not known: use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"device {name!r} is not there: no CUDA device can be used, take cpu")
+        raise ModelError(unknown) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError(unknown)
+    if device.type == "cuda":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not there:
+            raise ModelError(f"device {name!r} is not there: no CUDA device can be used, take cpu")
+        if (device.index or 0) >= there:
+            raise ModelError(f"device {name!r} is not there: the last is cuda:{there - 1}")
     return device
 
 
 def has_native_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices faster than float32 ones.
 
-    On a CPU that takes matrix units (AMX) or AVX-512 BF16; elsewhere bfloat16 is emulated, and
-    hundreds of times slower.
+    A GPU must be an Ampere or later, a CPU have matrix units (AMX) or AVX-512 BF16; elsewhere
+    bfloat16 is emulated, and hundreds of times slower.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from irnet_core.bundle import WEIGHTS, Bundle, pack
+from irnet_core.bundle import Bundle, weights_bytes
 from irnet_core.calibration import Calibration
 from irnet_core.device import has_native_bf16
 from irnet_core.domain import error_by_percentile
@@ -58,12 +58,13 @@ def outputs(predictor: Predictor, batches: Iterable[np.ndarray | Tensor]) -> Out
     means, spreads, percentiles = [], [], []
     for x in batches:
         raw = predictor.raw(x)
-        predictor.refuse_infinite(raw.mean)
+        placed = None if predictor.domain is None else predictor.domain.percentile(raw.hidden)
+        predictor.refuse_infinite(raw.mean, raw.spread, placed)
         means.append(raw.mean.cpu().numpy())
         if raw.spread is not None:
             spreads.append(raw.spread.cpu().numpy())
-        if predictor.domain is not None:
-            percentiles.append(predictor.domain.percentile(raw.hidden).cpu().numpy())
+        if placed is not None:
+            percentiles.append(placed.cpu().numpy())
     return Outputs(
         np.concatenate(means),
         np.concatenate(spreads) if spreads else None,
@@ -144,7 +145,7 @@ def cost(bundle: Bundle, predictor: Predictor, x: np.ndarray) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``members``, ``parameters`` of all of them, ``weights_bytes`` of their file,
+        ``members``, ``parameters`` of all of them, ``weights_bytes`` of their tensors,
         ``rows_per_second`` of the networks alone, measured for half a second after a first pass
         that does not count, and under which ``device``, ``products`` and ``threads``.
     """
@@ -152,7 +153,7 @@ def cost(bundle: Bundle, predictor: Predictor, x: np.ndarray) -> dict[str, Any]:
     return {
         "members": len(bundle.networks),
         "parameters": sum(p.numel() for network in bundle.networks for p in network.parameters()),
-        "weights_bytes": len(pack(bundle)[WEIGHTS]),
+        "weights_bytes": weights_bytes(bundle),
         "rows_per_second": rows_per_second(predictor, x[np.arange(TIMED_ROWS) % len(x)]),
         "device": str(predictor.device),
         "products": "bfloat16" if fast else "float32",

@@ -180,6 +180,8 @@ def integrated_gradients(
         if abs(gap + float(missed.sum())) <= allowed:
             break
         halved = missed.abs() > allowed / (4 * len(missed))
+        if not halved.any():  # what is missed was added up before: no halving can find it
+            break
         total += shares[~halved].sum(0)
         gap += float(missed[~halved].sum())
         left, middle, right = left[halved], middle[halved], right[halved]

@@ -106,10 +106,10 @@ class Predictor:
         Raises
         ------
         ModelError
-            If the number of input columns is not the model's, or a prediction is not finite.
+            If the number of input columns is not the model's, or a number is not finite.
         """
         found = self.unbounded(x)
-        self.refuse_infinite(found.mean)
+        self.refuse_infinite(*found)
         ends = (found.lower_90, found.upper_90)
         lower, upper = (None if end is None else self.target.within(end) for end in ends)
         return found._replace(mean=self.target.within(found.mean), lower_90=lower, upper_90=upper)
@@ -130,13 +130,14 @@ class Predictor:
             percentile = self.domain.percentile(raw.hidden)
         return Prediction(raw.mean, std, lower, upper, percentile)
 
-    def refuse_infinite(self, mean: Tensor) -> None:
-        """Raise ModelError where some means (n,) are not finite; screens count them instead."""
-        if bad := int((~mean.isfinite()).sum()):
-            raise ModelError(
-                f"model {self.card.name!r} predicts no finite number for {bad:,} of {len(mean):,} "
-                "rows: its weights are damaged; take or train another"
-            )
+    def refuse_infinite(self, *columns: Tensor | None) -> None:
+        """Raise ModelError where some numbers (n,) are not finite; screens count them instead."""
+        for column in columns:
+            if column is not None and (bad := int((~column.isfinite()).sum())):
+                raise ModelError(
+                    f"model {self.card.name!r} predicts no finite number for {bad:,} of "
+                    f"{len(column):,} rows: its weights are damaged; take or train another"
+                )
 
     def probability_below(self, mean: Tensor, std: Tensor, threshold: Tensor | float) -> Tensor:
         """Probability (n,) that the truth lies below a threshold.
@@ -174,7 +175,7 @@ class Predictor:
                 f"not {tuple(x.shape)}"
             )
         outputs, hidden = self._outputs(x)
-        means = self.target.value(outputs[:, :, 0], x).double()  # (members, n)
+        means = self.target.value(outputs[:, :, 0].double(), x)  # (members, n)
         variance = torch.zeros_like(means[0])
         if len(means) > 1:
             variance = means.var(0)

@@ -106,18 +106,22 @@ class TargetScaler:
         return TargetScaler(self.center.to(to), self.scale.to(to), references, bounds)
 
     def explained(self, x: Tensor) -> Tensor:
-        """What the references say (n,) of raw inputs (n, n_inputs)."""
+        """What the references say (n,), float64, of raw inputs (n, n_inputs)."""
         if self.references is None:
-            return x.new_zeros(len(x))
-        return x[:, -N_ELEMENTS:] @ self.references.to(x.dtype)
+            return x.new_zeros(len(x), dtype=torch.float64)
+        return x[:, -N_ELEMENTS:].double() @ self.references.double()
 
     def rest(self, outputs: Tensor) -> Tensor:
         """What outputs of a network, of any shape, say beyond the references."""
         return outputs * self.scale.to(outputs) + self.center.to(outputs)
 
     def value(self, outputs: Tensor, x: Tensor) -> Tensor:
-        """Target (..., n) for outputs (..., n) of raw inputs (n, n_inputs)."""
-        return self.rest(outputs) + self.explained(x)
+        """Target (..., n), float64, for outputs (..., n) of raw inputs (n, n_inputs).
+
+        Total energies of all electrons are so large that their sum in single precision would lose
+        what tells compounds apart.
+        """
+        return self.rest(outputs.double()) + self.explained(x)
 
     def within(self, values: Tensor) -> Tensor:
         """The same, of any shape, and what is out of bounds at the bound."""

@@ -199,11 +199,11 @@ class Time:
     def pairs(self, rows: SplitRows) -> Iterator[tuple[str, Split]]:
         """The one pair."""
         times = rows.column(self.column)
-        if times.dtype.kind not in "iuf" or not np.isfinite(times).all():
+        if len(times) and (times.dtype.kind not in "iuf" or not np.isfinite(times).all()):
             row = 0 if times.dtype.kind not in "iuf" else int(np.argmin(np.isfinite(times)))
+            value = times[row : row + 1].tolist()[0]
             raise DataError(
-                f"a split by time needs a number in each row, not {times[row]!r}: choose another "
-                "column",
+                f"a split by time needs a number in each row, not {value!r}: choose another column",
                 source=rows.source,
                 column=self.column,
                 row=row if rows.rows is None else int(rows.rows[row]),

@@ -149,7 +149,7 @@ class Run:
         self.optimizer.step()
         self.progress.step += 1
         if self.recipe.averaging:
-            self.averaging.update(self.network.state_dict(), self.progress.step)
+            self.averaging.update(self.network, self.progress.step)
         return loss.detach()
 
     # validation --------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Run:
     def _evaluate(self, train_loss: float) -> None:
         network = self.average if self.recipe.averaging else self.network
         scaled = forward(network, self.data.validation_x, self.recipe.precision)
-        error = (self.data.target.rest(scaled[:, 0]).double() - self.data.validation_y).abs().mean()
+        error = (self.data.target.rest(scaled[:, 0].double()) - self.data.validation_y).abs().mean()
         mae = float(error)
         if mae < self.progress.best_mae:
             self.progress.best_mae, self.progress.best_epoch = mae, self.progress.epoch

@@ -1,14 +1,17 @@
 """Models that are joined to one ensemble."""
 
+import json
 from dataclasses import replace
 
 import pyarrow.csv as pa_csv
 import pytest
+import safetensors.torch
 import torch
 
 from flows.join import difference
 from flows.models import open_model
 from infra.store import Store
+from irnet_core.bundle import CARD, WEIGHTS, pack
 
 pytestmark = pytest.mark.timeout(600)  # the store comes from many processes, on a busy machine
 TRAIN = ("train", "--data", "latest", "--target", "formation_energy_ev_atom", "--from", "small")
@@ -55,6 +58,72 @@ def test_an_ensemble_is_the_mean_of_its_models(several, cli, tmp_path):
     cli("join", "--model", "small", "--model", "longer", "--name", "again")
     assert several.list("models") == models
     assert open_model("again", several)[1] == open_model("both", several)[1]
+
+
+def test_parents_must_be_one_also_beside_a_model_without(several, cli, fails):
+    result = cli(*TRAIN[:-1], "longer", "--epochs", "2", "--name", "third")
+    assert result.exit_code == 0, result.output
+    models = ("--model", "small", "--model", "longer", "--model", "third")
+    message = "models 'longer' and 'third' differ in their parents"
+    assert message in fails("join", *models, "--name", "all")
+
+
+def old_format(bundle, folder):
+    """A bundle of format 1: one bare network."""
+    card = json.loads(bundle.card.to_json()) | {"format": 1}
+    for field in ("members", "weights", "calibration", "domain", "parent"):
+        del card[field]
+    tensors = safetensors.torch.load(pack(bundle)[WEIGHTS])
+    tensors = {
+        name.replace("members.0.", "network."): tensor
+        for name, tensor in tensors.items()
+        if not name.startswith("domain.")
+    }
+    folder.mkdir()
+    (folder / CARD).write_text(json.dumps(card))
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(tensors))
+    return folder
+
+
+def test_models_of_format_1(several, cli, tmp_path):
+    small, _ = open_model("small", several)
+    old = old_format(small, tmp_path / "old")
+    result = cli("join", "--model", old, "--model", "longer", "--name", "both")
+    assert result.exit_code == 0, result.output
+    both, _ = open_model("both", several)
+    own = {"seed": small.card.seed, "epochs": small.card.epochs}
+    assert both.card.members[0].items() >= own.items()
+    assert len(both.networks) == len(both.card.members) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": {"rows": 5}}, None),
+        ({"data": {"rows": None}}, None),
+        ({"target": "formula"}, "column 'formula'"),
+        ({"target": "nowhere"}, "no such column"),
+    ],
+)
+def test_cards_of_strangers(several, cli, fails, tmp_path, change, message):
+    options = []
+    for name in ("small", "longer"):
+        made, _ = open_model(name, several)
+        card = json.loads(made.card.to_json())
+        card |= change | {"data": card["data"] | change.get("data", {})}
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / CARD).write_text(json.dumps(card))
+        (folder / WEIGHTS).write_bytes(pack(made)[WEIGHTS])
+        options += ["--model", folder]
+    before = several.list("models")
+    if message is not None:
+        assert message in fails("join", *options, "--name", "both")
+        assert several.list("models") == before
+        return
+    result = cli("join", *options, "--name", "both")
+    assert result.exit_code == 0, result.output
+    assert open_model("both", several)[0].card.data["rows"] == made.card.data["rows"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from flows.models import open_model
 from flows.train import say_what_continues, starts_of
 from infra.store import Store
 from irnet_core.errors import ModelError
+from irnet_core.references import TargetScaler
 from irnet_core.training import TrainingData
 
 pytestmark = pytest.mark.timeout(600)  # the store comes from many processes, on a busy machine
@@ -72,6 +73,12 @@ def test_a_target_of_the_same_name_in_another_unit(filled):
     with pytest.raises(ModelError, match="times as much as those that model 'small' was trained"):
         check_same_quantity(parent, target, unit, far)
     check_same_quantity(parent, "band_gap_ev", "meV", far)
+    unscaled = replace(parent, target=TargetScaler.identity())  # as by the recipe of the paper
+    check_same_quantity(unscaled, target, unit, data)
+    with pytest.raises(ModelError, match="times as much"):
+        check_same_quantity(unscaled, target, unit, far)
+    stranger = replace(parent, card=replace(parent.card, metrics={"validation": 3}))
+    check_same_quantity(stranger, target, unit, far)
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,28 @@ def test_weights_of_odd_types(files, type_):
     fails(files | {WEIGHTS: struct.pack("<Q", len(text)) + text + data}, f"^here/{WEIGHTS} ")
 
 
+@pytest.mark.parametrize("shape", [[0, 2**40, 2**40], [0, 2**63]])
+def test_an_empty_tensor_of_a_shape_that_torch_cannot_have(files, shape):
+    text = json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
+    fails(files | {WEIGHTS: struct.pack("<Q", len(text)) + text}, f"^here/{WEIGHTS} is damaged")
+
+
+def test_a_file_that_cannot_be_read(files, tmp_path, monkeypatch):
+    (tmp_path / CARD).write_bytes(files[CARD])
+
+    def closed(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", closed)
+    with pytest.raises(ModelError, match=f"{CARD} cannot be read: Permission denied; change its"):
+        bundle.read(tmp_path)
+
+
+def test_bytes_of_weights(made, files):
+    header = struct.unpack("<Q", files[WEIGHTS][:8])[0]
+    assert bundle.weights_bytes(made) == len(files[WEIGHTS]) - 8 - header
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -276,6 +298,19 @@ CALIBRATION = {"scores": [0.0] * 201, "floor": 0.1, "rows": 50}
 # hostile cards ------------------------------------------------------------------------------------
 
 
+def deep(levels):
+    """Objects in each other, below the card and a field of it."""
+    found = {}
+    for _ in range(levels):
+        found = {"in": found}
+    return found
+
+
+def test_a_card_as_deep_as_it_may_be(files):
+    files = with_card(files, metrics=deep(48))
+    assert bundle.pack(bundle.unpack(files, "here"))[CARD]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -308,7 +343,9 @@ CALIBRATION = {"scores": [0.0] * 201, "floor": 0.1, "rows": 50}
         ({"calibration": CALIBRATION | {"floor": float("inf")}}, "calibration needs"),
         ({"calibration": CALIBRATION | {"rows": True}}, "calibration needs 201 rising"),
         ({"calibration": CALIBRATION | {"rows": 1.5}}, "calibration needs 201 rising"),
-        ({"surprise": 1}, "must have the fields"),
+        ({"surprise": 1}, "must have the fields .* it has 'surprise', which it must not"),
+        ({"x" * 10**6: 1}, "it has 'x{50}', which"),
+        ({"metrics": deep(49)}, "nested deeper than 50 levels"),
         ({"network": "nonsense"}, "must end in the number of outputs"),
         ({"network": "99999BARx4-1"}, "outside 1-16384 units"),
         ({"network": "9" * 500 + "BAR-1"}, "not of the form"),
@@ -325,6 +362,8 @@ CALIBRATION = {"scores": [0.0] * 201, "floor": 0.1, "rows": 50}
         ({"inputs": [{"name": "one", "hash": "x", "columns": 10**6}]}, "each input needs"),
         ({"inputs": [{"name": "one", "hash": "x", "columns": 2.0}]}, "each input needs"),
         ({"inputs": [{"name": [], "hash": "x", "columns": 4}]}, "each input needs"),
+        ({"inputs": [{"name": "a\x1b[2J", "hash": "x", "columns": 4}]}, "each input needs"),
+        ({"inputs": [{"name": "one", "hash": "x\x07", "columns": 4}]}, "each input needs"),
         (
             {"inputs": [{"name": "one", "hash": "x", "columns": 10**5}] * 10**4},
             "each block of features once",
@@ -354,7 +393,7 @@ def test_card_that_is_none(files, card):
 def test_missing_field(files):
     values = json.loads(files[CARD])
     del values["unit"]
-    fails(files | {CARD: json.dumps(values).encode()}, "must have the fields .*'unit'")
+    fails(files | {CARD: json.dumps(values).encode()}, "must have the fields .*: it lacks 'unit'")
 
 
 def test_huge_card_is_not_parsed(files, monkeypatch):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from irnet_core.bundle import Bundle, Card
+from irnet_core.domain import Domain
 from irnet_core.elements import N_ELEMENTS
 from irnet_core.engine import folded
 from irnet_core.errors import ModelError
@@ -126,11 +127,20 @@ def test_numbers_that_are_not_finite_are_no_predictions(bundle, x):
     broken = copy.deepcopy(bundle.networks[0])
     broken.output.weight.data.fill_(3e38)
     predictor = Predictor(replace(bundle, networks=(broken,)), precision="fp32")
-    with pytest.raises(ModelError, match=r"no finite number for 1,\d{3} of 1,500 rows: its"):
+    with pytest.raises(ModelError, match=r"no finite number for [0-9,]+ of 1,500 rows: its"):
         predictor.predict(x)
     with pytest.raises(ModelError, match="predicts no finite number"):
         outputs(predictor, [x])
     assert not predictor.unbounded(x).mean.isfinite().all()  # a screen counts them
+
+
+def test_a_place_in_the_domain_that_is_no_number(bundle, x):
+    first = bundle.networks[0]
+    n = first.n_hidden
+    signs = (-1.0) ** torch.arange(n)[:, None]
+    far = Domain(torch.full((n,), 3e38), 3e38 * signs.expand(n, n), torch.linspace(0, 1, 101))
+    with pytest.raises(ModelError, match="predicts no finite number for 1,500 of 1,500 rows"):
+        Predictor(replace(bundle, domain=far)).predict(x)
 
 
 def test_bfloat16_only_where_it_is_native(bundle, x, monkeypatch):

@@ -99,6 +99,18 @@ def test_value_undoes_scaled():
     torch.testing.assert_close(two, truth.expand(2, -1))
 
 
+@pytest.mark.parametrize("center", [1e4, 1e7])
+def test_a_spread_of_one_round_a_large_value(center):
+    """As total energies of all electrons have it; networks' outputs are in single precision."""
+    x = shares(200)
+    y = center * (1 + x @ VALUES) + np.random.default_rng(0).normal(size=len(x))
+    scaler = TargetScaler.fit(y, x)
+    assert scaler.references is not None
+    raw, truth = torch.from_numpy(x), torch.from_numpy(y)
+    outputs = scaler.scaled(truth - scaler.explained(raw)).float()
+    assert (scaler.value(outputs, raw) - truth).abs().max() < 1e-5 * scaler.scale.item()
+
+
 def test_without_references_it_is_a_scaler():
     x = torch.rand(5, 3)
     scaler = TargetScaler.identity()

@@ -99,8 +99,12 @@ def test_time_leaves_out_what_was_known():
     assert split.train.tolist() == [0, 1]
     assert split.validation.tolist() == [3]
     assert split.description["later_rows_of_known_compositions_left_out"] == 1
-    with pytest.raises(DataError, match=r"column 'year', row 11: a split by time needs a number"):
+    with pytest.raises(
+        DataError, match=r"column 'year', row 11: .* needs a number in each row, not nan:"
+    ):
         only_pair(Time("year", 2015), rows_of(["FeO", "CaO"], year=[2000, np.nan]))
+    with pytest.raises(DataError):  # no rows, and so no times to look at
+        only_pair(Time("year", 2015), rows_of([], year=np.array([], object)))
 
 
 def test_cluster_keeps_structures_of_a_composition_together():
