@@ -20,6 +20,7 @@ from infra.snapshots.quality import REPORT_TEXT
 from infra.snapshots.snapshot import build_snapshot
 from infra.sources import SOURCES
 from infra.sources.base import Database, Source
+from infra.sources.file import is_table
 from infra.store import Store
 from irnet_core.errors import SourceError
 
@@ -184,7 +185,7 @@ def open_snapshot(ref: str, store: Store) -> Artifact:
 def is_snapshot(data: str) -> bool:
     """Whether a text names a snapshot rather than a file."""
     path = Path(data)
-    named = data.startswith("snapshots/") or (path.name == data and not path.suffix)
+    named = data.startswith("snapshots/") or (path.name == data and not is_table(data))
     return named and not path.exists()
 
 

@@ -69,9 +69,7 @@ def cells_stage(
     try:
         table = load_table(source, made, grid.data_set(data), inputs, grid.seed)
     except IRNetError as error:  # other tables may be sound
-        say(f"{data}, {inputs}: {error}")
-        for key, _ in cells:
-            results.put(key, Result(status="failed", reason=str(error)[:500]))
+        _failed(results, [key for key, _ in cells], f"{data}, {inputs}", error)
         return 0
     threads = use_threads(settings())
     train, validation = table.pairs[0]
@@ -200,6 +198,9 @@ def study(grid: str = "paper", data: str | None = None, minutes: float | None = 
         except BusyError as error:
             say(f"{name}: left to another study ({error})")
             continue
+        except IRNetError as error:
+            _failed(results, [key for key, _ in neighbours], name, error)
+            continue
         cells_stage(declared, name, list(neighbours), *made[name], end)
     rows: list[Row] = []
     unfinished = NO_TIME if time.time() >= end else AT_WORK
@@ -208,6 +209,13 @@ def study(grid: str = "paper", data: str | None = None, minutes: float | None = 
         result = results.get(key) or Result(status="not run", reason=reason)
         rows.append((key, cell, declared.data_set(cell.data), result))
     return report_stage(declared, rows, contents)
+
+
+def _failed(results: Results, keys: Sequence[str], what: str, error: IRNetError) -> None:
+    """Keep why no cell of a table can be run."""
+    say(f"{what}: {error}")
+    for key in keys:
+        results.put(key, Result(status="failed", reason=str(error)[:500]))
 
 
 def _make(grid: Grid, name: str, path: Path | None) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -16,11 +16,13 @@ from infra.content import short_digest
 from infra.folder import Folder
 from infra.guards import store_errors
 from infra.settings import settings
-from irnet_core.errors import StoreError
+from irnet_core.errors import DataError, StoreError
 
 MEMORY = "1GB"
 """Memory that one connection may take; sorts and joins beyond it spill to temporary files."""
 BATCH_ROWS = 50_000
+NUMBER = "file_row_number"
+"""Column that :func:`scan` adds."""
 
 
 @contextmanager
@@ -58,7 +60,19 @@ def scan(database: duckdb.DuckDBPyConnection, folder: Folder, file: str) -> str:
     """SQL for the rows of a Parquet file, with their places in it as ``file_row_number``.
 
     A remote file is copied first: DuckDB would fetch it again for every query.
+
+    Raises
+    ------
+    DataError
+        If DuckDB could not tell two columns apart.
     """
+    if pair := clash([*schema_of(folder, file).names, NUMBER]):
+        raise DataError(
+            f"it is one name with {pair[0]!r} here, where case makes no difference: rename it in "
+            "the source and take the snapshot anew",
+            source=f"{folder.url}/{file}",
+            column=pair[1],
+        )
     path = f"{folder.path}/{file}"
     if not folder.local:
         ((spill,),) = database.execute("SELECT current_setting('temp_directory')").fetchall()
@@ -66,13 +80,29 @@ def scan(database: duckdb.DuckDBPyConnection, folder: Folder, file: str) -> str:
         if not os.path.exists(path):
             with store_errors("read", f"{folder.url}/{file}"):
                 folder.fs.get_file(f"{folder.path}/{file}", path)
-    return f"read_parquet({file_name(path)}, file_row_number = true)"
+    return f"read_parquet({file_name(path)}, {NUMBER} = true)"
 
 
 def schema_of(folder: Folder, file: str) -> pa.Schema:
     """Arrow schema of a Parquet file, with units and meanings."""
     with folder.open(file) as opened:
         return pq.read_schema(opened)
+
+
+def clash(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two names that are one name in SQL, where case makes no difference.
+
+    Examples
+    --------
+    >>> clash(["formula", "E", "gap", "e"])
+    ('E', 'e')
+    """
+    known: dict[str, str] = {}
+    for one in names:
+        if one.casefold() in known:
+            return known[one.casefold()], one
+        known[one.casefold()] = one
+    return None
 
 
 def name(column: str) -> str:

@@ -52,6 +52,8 @@ class Folder:
         if self.local:
             text = os.path.abspath(os.path.expanduser(text))
         try:
+            if not self.local and not text.partition("://")[2].strip("/"):
+                raise ValueError("it names no bucket or folder")
             # Listings are never cached: other processes publish while this one runs.
             self.fs, path = fsspec.core.url_to_fs(text, use_listings_cache=False)
         except (ImportError, ValueError) as error:

@@ -24,11 +24,12 @@ from infra import duck
 from infra.artifact import DATA
 from infra.folder import Folder
 from irnet_core.errors import DataError, StoreError
-from irnet_core.schema import COMPOSITION, ROW, SCHEMA_VERSION, SOURCE_ID
+from irnet_core.schema import COMPOSITION, ROW, SCHEMA_VERSION, SOURCE_ID, STRUCTURE
 
 CHANGE, ADDED, REMOVED, CHANGED = "change", "added", "removed", "changed"
 OLD, NEW = "_old", "_new"
 EXAMPLES = 5
+_STRUCTURE = {column.name for column in STRUCTURE}
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,9 @@ class Comparison:
             ``change`` (added, removed or changed), the key, and each column of both snapshots but
             for structures twice, ending in ``_old`` and ``_new``.
         """
-        key = self._fields["new"].field(self.key)
+        key = self._outcome("new", self.key)
         fields = [pa.field(CHANGE, pa.string()), key]
-        columns = [f"{_word()} AS change", "k"]
+        columns = [f"{_word()} AS change", "k" if pa.types.is_string(key.type) else "nullif(k, '')"]
         for i, name in self._scalars():
             for side, suffix in (("old", OLD), ("new", NEW)):
                 fields.append(self._outcome(side, name).with_name(name + suffix))
@@ -166,7 +167,9 @@ class Comparison:
         types = [schema.field(name).type for schema in self._fields.values()]
         column = duck.name(name)
         if self._nested(name):
-            return f"CASE WHEN {column} IS NOT NULL THEN hash({column}) END"
+            # the hash of a list is that of what is in it; ours are of one form, a user's may not be
+            content = column if name in _STRUCTURE else f"CAST({column} AS VARCHAR)"
+            return f"CASE WHEN {column} IS NOT NULL THEN hash({content}) END"
         if types[0] == types[1]:
             return column
         if all(duck.is_number(type_) for type_ in types):
@@ -185,7 +188,7 @@ class Comparison:
         """Make the table ``pairs`` of all rows that differ, with both sides where both are."""
         run = self._db.execute
         values = [self._value(name) for name in self._both]
-        key = f"coalesce(CAST({duck.name(self.key)} AS VARCHAR), '')"
+        key = f"coalesce(CAST({self._value(self.key)} AS VARCHAR), '')"
         for side in self._fields:
             content = f"hash({', '.join(values)})" if values else "0"
             run(

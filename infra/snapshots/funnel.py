@@ -220,7 +220,7 @@ class Funnel:
             return None
         column = f"coalesce({duck.name(FUNCTIONAL.name)}, 'not stated')"
         found = self._db.execute(
-            f"SELECT {column} AS f, count(*) FROM {self.kept} GROUP BY f ORDER BY 2 DESC, f"
+            f"SELECT {column}, count(*) FROM {self.kept} GROUP BY 1 ORDER BY 2 DESC, 1"
         ).fetchall()
         names = [name for name, _ in found]
         there = ", ".join(f"{name} ({count:,} rows)" for name, count in found)

@@ -9,6 +9,7 @@ source has a column of its own over the compositions that all of them have.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
@@ -21,7 +22,7 @@ from infra.artifact import DATA, REJECTED_ROWS, Artifact
 from infra.content import plain
 from infra.manifest import Manifest, request_digest, utc_now
 from infra.snapshots.funnel import LOWEST, PAPER, RANGE, STEPS, Funnel, Steps
-from infra.snapshots.quality import write_report
+from infra.snapshots.quality import previous, write_report
 from infra.snapshots.stacked import Stacked
 from infra.snapshots.training_table import ROLES, TrainingTable
 from infra.store import Store
@@ -31,6 +32,7 @@ from irnet_core.schema import FORMATION_ENERGY
 RECORD = "preparation.json"
 """What was chosen and counted: the same rows, prepared in another way, are another table."""
 NO_ENERGY = "none"
+_ENDING = r"(?i)\.(csv|tsv|parquet)(\.gz)?$"
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,22 @@ def steps_named(names: str) -> tuple[str, ...]:
 
 
 def source_name(snapshot: Artifact) -> str:
-    """Name of the source of a snapshot, fit for names of columns; a file's is that of the file."""
+    """Name of the source of a snapshot, fit for names of columns.
+
+    A file's is that of the file, a prepared table's those of the sources it was made of.
+    """
     parameters = snapshot.manifest.parameters
     name = str(parameters.get("source", "file"))
-    if name == "file":
-        name = PurePath(str(parameters["label"])).name.partition(".")[0]
+    if "steps" in parameters:
+        # the second of several snapshots of one source is called NAME-1
+        name = "_".join(sorted({name.partition("-")[0] for name in snapshot.manifest.inputs}))
+    elif _is_file(snapshot):
+        name = re.sub(_ENDING, "", PurePath(str(parameters["label"])).name)
     return "".join(c if c.isalnum() else "_" for c in name).lower()
+
+
+def _is_file(snapshot: Artifact) -> bool:
+    return str(snapshot.manifest.parameters.get("source", "file")) == "file"
 
 
 def prepare(
@@ -141,8 +153,7 @@ def prepare(
     if found := store.find("snapshots", request):
         store.name(found, names)
         return found
-    known = store.names("snapshots")
-    before = next((store.open(known[n], "snapshots") for n in names if n in known), None)
+    before = next(filter(None, (previous(store, name) for name in names)), None)
     with (
         store.staging("snapshots", request) as staging,
         duck.bounded("prepare the snapshots") as database,
@@ -170,7 +181,7 @@ def prepare(
             [DATA, REJECTED_ROWS, RECORD, *content],
             what=f"Training table for {', '.join(targets)} of {label}.",
             inputs=inputs,
-            parameters={"source": "prepared", **parameters, "label": f"{label}, prepared"},
+            parameters={**parameters, "label": f"{label}, prepared"},
             rows=table.rows,
             counts=counts,
             licence=_each(snapshots, "licence"),
@@ -190,6 +201,12 @@ def _by_source(snapshots: Sequence[Artifact]) -> dict[str, list[Artifact]]:
         several = sources.setdefault(source_name(snapshot), [])
         if any(snapshot.id == other.id for other in several):
             raise DataError(f"snapshot {snapshot.id} is named twice: name it once")
+        if several and _is_file(snapshot) and _is_file(several[0]):
+            both = [str(one.manifest.parameters["label"]) for one in (several[0], snapshot)]
+            raise DataError(
+                f"files {both[0]} and {both[1]} would be one source: put their rows into one "
+                "file, or give one another name"
+            )
         several.append(snapshot)
     return sources
 
@@ -218,7 +235,7 @@ def _check(sources: Mapping[str, Sequence[Artifact]], wanted: Preparation) -> No
     if not low < high:
         raise DataError(f"the range from {low:g} to {high:g} is empty: give the smaller one first")
     shares = (wanted.validation, wanted.test)
-    if min(shares) < 0 or sum(shares) >= 1 or (wanted.test and not wanted.validation):
+    if not min(shares) >= 0 or not sum(shares) < 1 or (wanted.test and not wanted.validation):
         raise DataError(
             f"shares of {wanted.validation:g} to validate and {wanted.test:g} to test leave "
             "nothing to train or to validate: give small positive shares"

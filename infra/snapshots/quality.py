@@ -28,7 +28,9 @@ from infra.snapshots import usual_elements
 from infra.snapshots.difference import compare
 from infra.snapshots.quality_text import markdown
 from infra.staging import Staging
+from infra.store import Store
 from irnet_core import schema
+from irnet_core.errors import StoreError
 from irnet_core.schema import COMPOSITION, FORMULA, NOTE, REASON, ROW, SOURCE_ID, Column
 
 REPORT, REPORT_TEXT = "report.json", "report.md"
@@ -80,6 +82,14 @@ LIMITS = (
     Limit(schema.SPACE_GROUP, 1, 230),
 )
 """Rows outside these are reported as outliers; no row is dropped for it."""
+
+
+def previous(store: Store, name: str) -> Artifact | None:
+    """The snapshot that bore a name before, if it can be read."""
+    try:
+        return store.open(name, "snapshots")
+    except StoreError:
+        return None
 
 
 def write_report(

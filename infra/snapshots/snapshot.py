@@ -11,21 +11,21 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from infra.artifact import DATA, REJECTED_ROWS, Artifact
+from infra.artifact import DATA, REJECTED_ROWS
 from infra.content import plain
 from infra.folder import Folder
 from infra.manifest import Manifest, request_digest, utc_now
 from infra.pull.engine import Update, pull, unit_schema
 from infra.pull.http import Http
 from infra.settings import settings
-from infra.snapshots.quality import write_report
+from infra.snapshots.quality import previous, write_report
 from infra.snapshots.row_groups import RowGroups
 from infra.snapshots.split import Splitter
 from infra.sources.base import Database, Keyed, Source
 from infra.sources.file import TableFile
 from infra.staging import Staging
 from infra.store import Store
-from irnet_core.errors import DataError, StoreError
+from irnet_core.errors import DataError
 from irnet_core.schema import COMPOSITION
 
 __all__ = ["DATA", "ROW_GROUP", "Check", "build_snapshot"]
@@ -175,7 +175,7 @@ def _publish(
         source=label,
         counts=counts,
         parameters=parameters,
-        previous=_previous(store, source.name),
+        previous=previous(store, source.name),
     )
     return store.publish(
         staging,
@@ -203,14 +203,6 @@ def _again(found: Manifest, store: Store, names: tuple[str, ...], check: Check |
 def _pinned(asked: dict[str, Any], version: dict[str, Any]) -> str:
     """Request for one version of a database."""
     return request_digest("snapshots", {}, {**asked, "version": plain(version)})
-
-
-def _previous(store: Store, name: str) -> Artifact | None:
-    """The snapshot of the source before this one, if it can be read."""
-    try:
-        return store.open(name, "snapshots")
-    except StoreError:
-        return None
 
 
 def _label(source: Source | Database) -> str:

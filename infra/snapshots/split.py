@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurizers.formula import canonical_formulas, parse_formulas
+from infra import duck
 from infra.pull.engine import row_keys
 from irnet_core.errors import DataError
 from irnet_core.schema import (
@@ -56,13 +57,16 @@ class Splitter:
     """
 
     def __init__(self, schema: pa.Schema, source: str, database: bool = False) -> None:
-        for column in (ROW, COMPOSITION):
-            if column.name in schema.names:
-                raise DataError(
-                    "a snapshot has a column of its own with this name, rename the source's",
-                    source=source,
-                    column=column.name,
-                )
+        own = (ROW.name, COMPOSITION.name, duck.NUMBER)
+        if pair := duck.clash([*own, *schema.names]):
+            known, column = pair
+            raise DataError(
+                "a snapshot has a column of its own with this name, rename the source's"
+                if known in own
+                else f"it differs from {known!r} by case alone, rename one of the two",
+                source=source,
+                column=column,
+            )
         self.source, self.database = source, database
         used = {FORMULA.name, *([REASON.name] if database else [])}
         self._others = [name for name in schema.names if name not in used]

@@ -101,9 +101,8 @@ class TableFile:
             raise SourceError(f"there is no file {self.path}: check the path")
         if self.path.is_dir():
             raise SourceError(f"{self.path} is a folder: name one file in it")
-        for format_ in _FORMATS:
-            if self.path.name.lower().endswith(format_):
-                return format_
+        if format_ := _format_of(self.path.name):
+            return format_
         raise SourceError(f"{self.path} is none of {', '.join(_FORMATS)}: convert or rename it")
 
     def _unreadable(self, error: OSError) -> SourceError:
@@ -171,6 +170,15 @@ class TableFile:
         fields[place] = FORMULA.field()
         columns = [*table.columns[:place], formulas, *table.columns[place + 1 :]]
         return pa.table(columns, schema=pa.schema(fields))
+
+
+def is_table(name: str) -> bool:
+    """Whether a file of this name would be a table by its ending."""
+    return _format_of(name) is not None
+
+
+def _format_of(name: str) -> str | None:
+    return next((format_ for format_ in _FORMATS if name.lower().endswith(format_)), None)
 
 
 def _is_text(type_: pa.DataType) -> bool:

@@ -56,8 +56,8 @@ class DataSet(_Strict):
         Short name for tables and figures.
     table : str, optional
         Path below the folder of tables; without it ``source``.
-    source : str, optional
-        A source that needs no options, such as ``pymatgen-expt``.
+    source : {"pymatgen-expt"}, optional
+        The set that needs no download; a snapshot of a database goes by its file, as a table.
     target, formula_column : str
     split : str
         See :func:`irnet_core.split_texts.parse_split`.
@@ -76,7 +76,7 @@ class DataSet(_Strict):
 
     name: str = Field(pattern=r"[a-z0-9-]{1,60}")
     table: str | None = None
-    source: str | None = None
+    source: Literal["pymatgen-expt"] | None = None
     target: str
     formula_column: str = "formula"
     split: str = "random:0.1"
@@ -118,7 +118,7 @@ class Run(_Strict):
     inputs: list[Inputs] = ["composition"]
     learners: list[str] = Field(min_length=1)
     depths: list[int] = [17]
-    sizes: list[int | Literal["all"]] = ["all"]
+    sizes: list[Annotated[int, Field(ge=2, strict=True)] | Literal["all"]] = ["all"]
     recipe: str = "modern"
     members: list[Annotated[int, Field(ge=1, le=MAX_MEMBERS)]] = [1]
     epochs: int | None = Field(default=None, ge=1)
@@ -291,4 +291,5 @@ def read_grid(path: str) -> Grid:
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise DataError(f"{where}: {first['msg']}; correct the grid", source=path) from error
     except (ValueError, yaml.YAMLError) as error:
-        raise DataError(f"the grid is not well-formed: {error}", source=path) from error
+        why = " ".join(str(error).split())
+        raise DataError(f"the grid is not well-formed: {why}", source=path) from error

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 import pandas as pd
 
 from infra.study.figures import CURVES, DEPTH, SIZE
-from infra.study.statements import BANDS, comparable, paper_networks, recommendations, verdicts
+from infra.study.statements import BANDS, TIE, comparable, paper_networks, recommendations, verdicts
 
-REPORT_VERSION = 4  # raised when the same results would be shown otherwise
+REPORT_VERSION = 5  # raised when the same results would be shown otherwise
 _CAPTIONS = {
     DEPTH: "Error against depth for plain networks, SRNet and IRNet",
     SIZE: "Error against training size: one depth of each family, and the best classical learner",
@@ -42,7 +42,9 @@ def page(title: str, results: pd.DataFrame, images: Collection[str]) -> str:
         *_statements(results),
         "## Recommended learner by training rows",
         _table(recommendations(results)),
-        "\nNetworks and classical learners are compared where both were run on the same rows.",
+        "\nNetworks and classical learners are compared where both were run on the same rows. A "
+        f"learner wins where its error is at most {TIE:.0%} above the smallest; of those that win "
+        "as often, the one that is nearest to the smallest errors is recommended.",
         "## Figures",
         *(f"![{_CAPTIONS[name]}]({name})\n\n*{_CAPTIONS[name]}*" for name in sorted(images)),
         "## Table 1: depth",
@@ -109,9 +111,10 @@ def _inputs_table(done: pd.DataFrame) -> str:
     if not several.any():
         return "Not run on more than one kind of input."
     chosen = done[several].copy()
+    chosen["budget_epochs"] = chosen.budget_epochs.map(_own).where(chosen.recipe.notna(), "")
     chosen["recipe"] = chosen.recipe.fillna("")
     wide = chosen.pivot_table(
-        index=["data", "budget_rows", "name", "recipe", "unit"],
+        index=["data", "budget_rows", "name", "recipe", "budget_epochs", "unit"],
         columns="inputs",
         values="mae",
         aggfunc="first",

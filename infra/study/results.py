@@ -47,8 +47,8 @@ class Result(BaseModel):
     seconds: float | None = None
     best_epoch: int | None = None
     chosen: str = ""
-    history: list[tuple[int, float, float]] = []
-    """Epoch, training loss, validation MAE."""
+    history: list[tuple[int, float | None, float | None]] = []
+    """Epoch, training loss, validation MAE; what is no finite number is none."""
 
 
 class Results:

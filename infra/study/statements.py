@@ -16,6 +16,7 @@ CUT = 1 / 3
 TIE = 0.02
 """Relative differences up to this, between single runs, are none."""
 IRNETS = ("irnet", *NAMED)
+LINEAR = ("linear", "ridge", "elastic-net", "sgd")
 BANDS = ((0, 2_000), (2_000, 10_000), (10_000, LARGE_ROWS), (LARGE_ROWS, 10**9))
 
 # Learners are compared where they were asked for the same rows of the same data.
@@ -33,7 +34,7 @@ class Verdict:
 
 def comparable(results: pd.DataFrame) -> pd.DataFrame:
     """Finished cells, with their classes and the names of networks with their depths."""
-    done = results[results.status == "done"].copy()
+    done = results[(results.status == "done") & results.mae.notna()].copy()
     done["classical"] = done.learner.isin(CLASSICAL)
     depth = done.depth.map(lambda layers: "" if pd.isna(layers) else f"-{int(layers)}")
     several = done.members.map(lambda members: f" ({members}x)" if members > 1 else "")
@@ -80,20 +81,33 @@ def recommendations(results: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``rows``, ``recommended``, ``wins`` and ``comparisons``; bands where networks and classical
-        learners were not both run have no recommendation.
+        ``rows``, ``recommended`` and ``won``, the comparisons in which each learner came within
+        :data:`TIE` of the smallest error; bands where networks and classical learners were not
+        both run have no recommendation.
     """
     found = []
     every = [(rows, cells) for _, rows, cells in groups(comparable(results)) if _both(cells)]
     for low, high in BANDS:
-        inside = [cells for rows, cells in every if low <= rows < high]
-        best = pd.Series([cells.loc[cells.mae.idxmin(), "name"] for cells in inside], dtype=object)
-        counts = best.value_counts()
-        top = "" if counts.empty else sorted(counts[counts == counts.max()].index)[0]
+        inside = [_relative(cells) for rows, cells in every if low <= rows < high]
         label = f"from {low:,}" if high == BANDS[-1][1] else f"{low:,} to {high:,}"
-        won = "; ".join(f"{name} {count} of {len(inside)}" for name, count in counts.items())
-        found.append({"rows": label, "recommended": top or "not run", "won": won})
+        if not inside:
+            found.append({"rows": label, "recommended": "not run", "won": ""})
+            continue
+        errors = pd.concat(inside, axis=1)  # by name; blank where a learner was not run
+        wins = (errors <= 1 + TIE).sum(axis=1)
+        # names last: the index is sorted, and so is what is equal otherwise
+        ranked = pd.DataFrame({"wins": wins, "error": errors.mean(axis=1)}).sort_index()
+        ranked = ranked.sort_values(["wins", "error"], ascending=[False, True], kind="stable")
+        won = ranked.wins[ranked.wins > 0]
+        told = "; ".join(f"{name} {n} of {len(inside)}" for name, n in won.items())
+        found.append({"rows": label, "recommended": ranked.index[0], "won": told})
     return pd.DataFrame(found)
+
+
+def _relative(cells: pd.DataFrame) -> pd.Series:
+    """Smallest error of each learner, by its name, over the smallest of all."""
+    errors = cells.groupby("name").mae.min()
+    return errors / errors.min()
 
 
 Judge = Callable[[str, int, pd.DataFrame], Iterator[tuple[bool, str]]]
@@ -141,7 +155,8 @@ def _depth(
 
 def _both(cells: pd.DataFrame) -> bool:
     """Whether networks and classical learners, not only linear ones, can be compared."""
-    return bool(cells.learner.isin(IRNETS).any() and cells.classical.any())
+    curved = cells.classical & ~cells.learner.isin(LINEAR)
+    return bool(cells.learner.isin(IRNETS).any() and curved.any())
 
 
 def _contest(name: str, cells: pd.DataFrame, irnets_only: bool) -> tuple[float, str]:

@@ -301,6 +301,15 @@ def test_prepare_takes_tables_and_gives_each_source_its_column(take, tmp_path):
     assert any("shared" in line and "-1" in line for line in lines)
 
 
+def test_a_name_with_dots_is_a_name(take, cli, fails, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    take("snapshot", "pymatgen-expt")
+    result = cli("prepare", "pymatgen-expt", "--name", "expt-v1.6")
+    assert result.exit_code == 0, result.output
+    assert cli("prepare", "expt-v1.6", "--name", "again").exit_code == 0
+    assert "there is no file nowhere.csv" in fails("prepare", "nowhere.csv")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -251,3 +251,15 @@ def test_rules_that_do_not_fit(store, fails, tmp_path, split, message):
     path.write_text(TABLE)
     said = fails("train", "--data", path, "--target", "y", "--split-column", split)
     assert re.search(message, said), said
+
+
+def test_a_table_that_cannot_be_read_stops_no_other(store, cli, tmp_path):
+    content = json.loads(grid(tmp_path, ["linear"]).read_text())
+    (tmp_path / "absent.parquet").write_bytes(b"no table")
+    content["run"][0]["data"] = ["absent", "expt"]
+    (tmp_path / "grid.json").write_text(json.dumps(content))
+    result = cli("study", "--grid", tmp_path / "grid.json", "--data", tmp_path)
+    assert result.exit_code == 0, result.output
+    results = study_of(store)[1]
+    assert results.status.tolist() == ["failed", "done"]
+    assert "absent.parquet as .parquet" in results.reason[0]

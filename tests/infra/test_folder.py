@@ -165,3 +165,9 @@ def test_read_only_disk(small_disk):
         with pytest.raises(StoreError, match="Read-only file system; set IRNET_STORE to a folder"):
             change()
     assert folder.read_bytes("a") == b"1"
+
+
+@pytest.mark.parametrize("url", ["memory://", "memory:///", "s3://"])
+def test_a_url_without_a_folder(url):
+    with pytest.raises(StoreError, match=f"cannot open the store {url}: it names no bucket or"):
+        Folder(url)

@@ -188,3 +188,27 @@ def test_counts_are_those_of_multisets_in_any_order(differing, old, new, random)
     again, same = differing(*map(table, shuffled))
     assert again == found
     assert str(same.to_pylist()) == str(rows.to_pylist())
+
+
+def test_keys_that_are_numbers_of_two_types_and_may_be_empty(differing):
+    def keyed(keys, type_):
+        rows = [(str(i), "Si", float(i)) for i in range(len(keys))]
+        return table(rows).append_column("n", pa.array(keys, type_)).drop([SOURCE_ID.name])
+
+    old, new = keyed([1, 2, None], pa.int64()), keyed([1.0, 2.5, None], pa.float64())
+    found, rows = differing(old, new, by="n")
+    assert (found.added, found.removed, found.unchanged) == (1, 1, 2)
+    assert sorted(rows["n"].to_pylist()) == [2.0, 2.5]
+    found, rows = differing(old, keyed([1, None, 3], pa.int64()), by="n")
+    assert (found.added, found.removed, found.changed) == (1, 1, 1)
+    assert set(rows["n"].to_pylist()) == {2, 3, None}
+    assert rows.schema.field("n").type == pa.int64()
+
+
+@pytest.mark.parametrize(("old", "new"), [([[1], [2]], [[1, 2]]), ([[None]], [[]])])
+def test_lists_that_differ_in_form_alone(differing, old, new):
+    def nested(value):
+        rows = table([("a", "Si", 0.0)])
+        return rows.append_column("x", pa.array([value], pa.list_(pa.list_(pa.int64()))))
+
+    assert differing(nested(old), nested(new))[0].changed == 1

@@ -515,5 +515,49 @@ def test_sources_are_named_after_files_and_databases(store, tmp_path):
     path = tmp_path / "My gaps (2024).v2.csv"
     path.write_text("formula,gap\nNaCl,8.5\n")
     manifest = build_snapshot(TableFile(path), store)
-    assert source_name(store.open(manifest.id)) == "my_gaps__2024_"
+    assert source_name(store.open(manifest.id)) == "my_gaps__2024__v2"
     assert source_name(taken(store, polymorphs(), "pymatgen-expt")) == "pymatgen_expt"
+
+
+def test_prepared_tables_keep_the_sources_they_were_made_of(store):
+    ready = [
+        store.open(prepare([one], store, Preparation(steps=Steps(names=("lowest",)))).id)
+        for one in two(store)
+    ]
+    assert [source_name(one) for one in ready] == ["oqmd", "mp"]
+    with pytest.raises(DataError, match=r"sources: oqmd, mp\) have their own references"):
+        prepare(ready, store, Preparation())
+    both = store.open(prepare(ready, store, Preparation(source="mp")).id)
+    assert source_name(both) == "mp_oqmd"
+
+
+def test_files_of_one_name_are_not_one_source(store, tmp_path):
+    taken_of = []
+    for folder, energy in (("a", -1.0), ("b", -2.0)):
+        path = tmp_path / folder / "data.csv"
+        path.parent.mkdir()
+        path.write_text(f"formula,{ENERGY}\nNaCl,{energy}\n")
+        taken_of.append(store.open(build_snapshot(TableFile(path), store).id))
+    with pytest.raises(DataError, match=r"a/data.csv and .*b/data.csv would be one source"):
+        prepare(taken_of, store, Preparation(source="data"))
+
+
+def test_a_column_of_any_name_beside_functionals(store):
+    table = polymorphs().append_column("f", pa.array(["x"] * len(polymorphs())))
+    table = table.append_column(FUNCTIONAL.name, pa.array(["PBE"] * len(table)))
+    assert prepare([taken(store, table)], store, Preparation()).rows
+
+
+def test_a_name_that_leads_nowhere_is_given_anew(store):
+    snapshot = taken(store, polymorphs())
+    first = prepare([snapshot], store, Preparation(), names=["ready"])
+    store.folder.child("snapshots", first.id).remove_all()
+    second = prepare([snapshot], store, Preparation(), names=["ready"])
+    assert store.open("ready", "snapshots").id == second.id == first.id
+
+
+@pytest.mark.parametrize("shares", [(float("nan"), 0.0), (0.1, float("nan"))])
+def test_shares_that_are_no_numbers(store, shares):
+    wanted = Preparation(validation=shares[0], test=shares[1])
+    with pytest.raises(DataError, match="leave nothing to train"):
+        prepare([taken(store, polymorphs())], store, wanted)

@@ -89,3 +89,18 @@ def test_a_users_columns_are_his_own():
     assert data.column_names == ["row", "formula", "composition", "source_id", "reason"]
     assert data.num_rows == 2
     assert rejected.column_names == ["row", "formula", "reason"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("E", "e"), "column 'e': it differs from 'E' by case alone, rename one of the two"),
+        (("Formula", "x"), "column '[Ff]ormula': it differs from '[Ff]ormula' by case alone"),
+        (("Row", "x"), "column 'Row': a snapshot has a column of its own"),
+        (("file_row_number", "x"), "column 'file_row_number': a snapshot has a column of its own"),
+    ],
+)
+def test_names_that_sql_would_take_for_one(names, message):
+    schema = pa.schema([FORMULA.field(), *(pa.field(name, pa.float64()) for name in names)])
+    with pytest.raises(DataError, match=message):
+        Splitter(schema, "test")

@@ -102,6 +102,9 @@ def test_built_in_grids_drop_what_training_would_refuse(shared_data):
         ({"data": [*GRID["data"], *GRID["data"]]}, "two data sets have one name"),
         ({"data": [{**GRID["data"][0], "split": "magic:1"}]}, "'magic:1' is no split"),
         ({"speed": 1}, "speed: Extra inputs"),
+        ({"run": [{"data": ["a"], "learners": ["svm"], "sizes": [1]}]}, "greater than or equal"),
+        ({"run": [{"data": ["a"], "learners": ["svm"], "sizes": [True]}]}, "valid integer"),
+        ({"data": [{"name": "a", "source": "oqmd", "target": "y"}]}, "should be 'pymatgen-expt'"),
     ],
 )
 def test_grids_that_are_none(tmp_path, change, message):
@@ -117,8 +120,9 @@ def test_grids_that_are_none(tmp_path, change, message):
     [("g.toml", "= 1"), ("g.json", "{"), ("g.yaml", "a: ]"), ("g.txt", ""), ("g.json", "[]")],
 )
 def test_files_that_are_no_grid(tmp_path, name, text):
-    with pytest.raises(DataError, match=f"{name}: "):
+    with pytest.raises(DataError, match=f"{name}: ") as caught:
         read_grid(written(tmp_path, text, name))
+    assert "\n" not in str(caught.value)
     with pytest.raises(
         DataError, match="the grid cannot be read .*one of depth, paper, peers, small"
     ):

@@ -176,3 +176,44 @@ def test_published_errors_stand_beside_ours_where_there_are_any():
     table = text.partition("## Budgets")[0]
     assert "| oqmd | irnet-17 | 3,000 | 10 | - | - | 0.2 | CrabNet | 0.25 | eV | 0.8 |" in table
     assert "forest" not in table
+
+
+def test_inputs_are_compared_within_one_budget():
+    results = pd.concat(
+        [
+            cells(("irnet", 17, 3_000, 0.30), budget_epochs=5),
+            cells(("irnet", 17, 3_000, 0.10), budget_epochs=50),
+            cells(("irnet", 17, 3_000, 0.20), budget_epochs=50, inputs="structure"),
+        ],
+        ignore_index=True,
+    )
+    table = page("T", results, []).partition("## Table 3")[2].partition("## Budgets")[0]
+    assert "| oqmd | 3,000 | irnet-17 | modern | 5 | eV | 0.3 | - |" in table
+    assert "| oqmd | 3,000 | irnet-17 | modern | 50 | eV | 0.1 | 0.2 |" in table
+
+
+def test_recommended_is_what_wins_most_and_then_what_is_nearest():
+    results = pd.concat(
+        [
+            cells(*(("irnet", 17, n, 0.100), ("forest", None, n, 0.101), ("svm", None, n, 0.2)))
+            for n in (3_000, 4_000)
+        ]
+        + [cells(("irnet", 17, 5_000, 0.11), ("forest", None, 5_000, 0.1))],
+        ignore_index=True,
+    )
+    found = recommendations(results).set_index("rows").loc["2,000 to 10,000"]
+    assert found.to_dict() == {"recommended": "forest", "won": "forest 3 of 3; irnet-17 2 of 3"}
+    found = recommendations(results[results.budget_rows < 5_000]).set_index("rows")
+    assert found.recommended["2,000 to 10,000"] == "irnet-17"
+
+
+def test_linear_learners_alone_are_no_classical_side():
+    results = cells(("irnet", 17, 60_000, 0.1), ("linear", None, 60_000, 0.5))
+    assert said(results)[2] == "not run"
+    assert recommendations(results).recommended.tolist() == ["not run"] * 4
+
+
+def test_a_finished_cell_without_an_error_is_passed_over():
+    results = cells(("irnet", 17, 60_000, 0.1), ("forest", None, 60_000, 0.5))
+    results.loc[1, "mae"] = float("nan")
+    assert said(results)[2] == "not run"

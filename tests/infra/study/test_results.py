@@ -19,6 +19,10 @@ def test_results_come_back_and_damaged_ones_are_none(tmp_path):
     assert results.get(key) is None
     results.put(key, DONE)
     assert results.get(key) == DONE
+    odd = DONE.model_copy(update={"history": [(1, float("nan"), float("inf")), (2, 1.0, 0.5)]})
+    results.put(key, odd)
+    assert results.get(key).history == [(1, None, None), (2, 1.0, 0.5)]
+    assert curves_table([(key, CELL, DATA, results.get(key))]).column("mae").null_count == 1
     results.folder.write_bytes(f"{key}.json", b'{"status": "do')
     assert results.get(key) is None
 
