@@ -105,7 +105,7 @@ def top(
             max_hull=max_hull,
             min_p_stable=min_p_stable,
             gap=None if gap is None else _range(gap, "--gap"),
-            properties=dict(_property(text) for text in property or []),
+            properties=_properties(property or []),
             where=where,
         )
         if output is not None:
@@ -160,6 +160,16 @@ def _range(text: str, what: str) -> tuple[float | None, float | None]:
     if not dots or ends == (None, None):
         raise ScreenError(f"{what} takes a range such as 1..3, 1.. or ..3, not {text!r}")
     return ends[0], ends[1]
+
+
+def _properties(texts: list[str]) -> dict[str, tuple[float | None, float | None]]:
+    """Ranges by column; one that is named several times must meet all of its ranges."""
+    from infra.screens import met
+
+    ranges: dict[str, tuple[float | None, float | None]] = {}
+    for name, limits in map(_property, texts):
+        ranges[name] = met(ranges.get(name), limits)
+    return ranges
 
 
 def _property(text: str) -> tuple[str, tuple[float | None, float | None]]:

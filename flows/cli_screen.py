@@ -66,14 +66,17 @@ def screen(
         str,
         typer.Option(
             help="strict (neutral, electronegativity order), neutral, permissive (mixed valence "
-            "and intermetallics too), intermetallic, or none.",
+            "and intermetallics too), intermetallic, smact (as SMACT decides), or none.",
             rich_help_panel=_RULES,
         ),
     ] = "strict",
     states: Annotated[
-        str,
-        typer.Option(help="Table of oxidation states: common, or smact.", rich_help_panel=_RULES),
-    ] = "common",
+        str | None,
+        typer.Option(
+            help="Table of oxidation states: common, or smact, which goes with the rules smact.",
+            rich_help_panel=_RULES,
+        ),
+    ] = None,
     max_price: Annotated[
         float | None,
         typer.Option(help="Most that the elements may cost, USD/kg.", rich_help_panel=_RULES),

@@ -12,7 +12,8 @@ from featurizers.blocks import BLOCKS, encode, without_data
 from featurizers.elements import SYMBOLS
 from featurizers.formula import canonical_formulas, parse_formulas
 from flows.models import open_model
-from flows.snapshot import open_snapshot
+from flows.screen_request import same_database
+from flows.snapshot import open_snapshot, source_of
 from infra.artifact import DATA, Artifact
 from infra.hulls import KnownPhases, snapshot_facets
 from infra.ranked import decompositions
@@ -169,6 +170,12 @@ def explain(
             hull, products = _hull(store, source, column, numbers, amounts, notes)
         if hull is not None and {bundle.card.target, column} <= {column, *FORMATION_ENERGIES}:
             above = prediction - hull
+            if not same_database(bundle.card, source):
+                notes.append(
+                    f"the model was trained on {bundle.card.data.get('source', 'unknown data')}, the "
+                    f"hull is of {source_of(source)}: energies of different databases are not on "
+                    "one scale"
+                )
     return Explanation(
         formula=canonical,
         target=bundle.card.target,

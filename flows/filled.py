@@ -70,11 +70,14 @@ def filled_phases(
         amounts.append(amount[below])
         energies.append(energy[below])
         index.append(start + new[below])
-    width = phases.numbers.shape[1]
-    pad = ((0, 0), (0, width - 2))
+    width = max(phases.numbers.shape[1], 2)
+
+    def padded(table: np.ndarray) -> np.ndarray:
+        return np.pad(table, ((0, 0), (0, width - table.shape[1])))
+
     joined = Phases.lowest(
-        np.concatenate([phases.numbers, np.pad(np.concatenate(numbers), pad)]),
-        np.concatenate([phases.fractions, np.pad(np.concatenate(amounts).astype(float), pad)]),
+        np.concatenate([padded(phases.numbers), padded(np.concatenate(numbers))]),
+        np.concatenate([padded(phases.fractions), padded(np.concatenate(amounts).astype(float))]),
         np.concatenate([phases.energies, np.concatenate(energies)]),
     )
     origin = np.concatenate([phases.rows, first_row + np.concatenate(index)])

@@ -24,13 +24,17 @@ from irnet_core.errors import ScreenError
 from irnet_core.schema import COMPOSITION
 from irnet_core.screening.candidates import Enumeration, Family
 from irnet_core.screening.element_limits import ElementLimits
-from irnet_core.screening.listed import Listed, fits_row
+from irnet_core.screening.listed import MAX_AMOUNT, MAX_ELEMENTS, Listed, fits_row
 from irnet_core.screening.rules import Rules
 from irnet_core.screening.substitutions import Substitutions
 
 ENUMERATED = {"binaries": 2, "ternaries": 3, "quaternaries": 4}
 SUBSTITUTIONS, LIST = "substitutions", "list"
 FAMILIES = (*ENUMERATED, SUBSTITUTIONS, LIST)
+_SCREENED = (
+    f"smallest whole amounts go to {MAX_AMOUNT}, elements of a list to {MAX_ELEMENTS} and of known "
+    "compounds to 4"
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,15 @@ class Limits:
         if self.family in ENUMERATED:
             return Enumeration(self.elements, ENUMERATED[self.family], self.max_atoms)
         return _of_snapshot(self.family, store.root, str(self.base), self.elements)
+
+    def left_out(self, store: Store) -> str:
+        """What is said of compositions of a list, or of known ones, that cannot be screened."""
+        family = self.candidates(store)
+        skipped = family.n_skipped if isinstance(family, Listed | Substitutions) else 0
+        if not skipped:
+            return ""
+        what = "of the list" if self.family == LIST else "to replace elements in"
+        return f"{skipped:,} compositions {what} are left out: {_SCREENED}"
 
     def chosen_rules(self) -> Rules:
         """The rules with their tables."""
@@ -169,7 +182,12 @@ def _of_snapshot(family: str, store: str, base: str, elements: tuple[int, ...]) 
     numbers, amounts = compositions_of(Store(store).open(base, "snapshots"))
     if family == LIST:
         usable = fits_row(numbers, amounts)
-        return Listed(numbers[usable], amounts[usable])
+        if not usable.any():
+            raise ScreenError(
+                f"none of the {len(usable)} compositions can be screened: {_SCREENED}; correct the "
+                "list"
+            )
+        return Listed(numbers[usable], amounts[usable], int((~usable).sum()))
     return Substitutions(numbers, amounts, similar_elements(), elements)
 
 

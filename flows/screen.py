@@ -146,6 +146,8 @@ def screen_stage(request: Request) -> str:
             f"screen {total:,} {plan.limits.describe()}; "
             + "; ".join(parameters["objectives"] + parameters["constraints"])
         )
+        if left_out := plan.limits.left_out(store):
+            say(left_out)
         with store.staging("screens", digest) as staging:
             with progress("screen", total) as update:
                 _run(plan, shards, staging, update)
@@ -175,7 +177,7 @@ def screen(
     max_atoms: int = 10,
     base: str | None = None,
     rules: str = "strict",
-    states: str = "common",
+    states: str | None = None,
     max_price: float | None = None,
     min_abundance: float | None = None,
     no_toxic: bool = False,
@@ -212,8 +214,8 @@ def screen(
         Snapshot, or table, that substitutions start from or that lists the candidates.
     rules : str
         One of :data:`irnet_core.screening.rules.SETS`.
-    states : str
-        Table of oxidation states that the rules use.
+    states : {"common", "smact"}, optional
+        Table of oxidation states that the rules use; by default that of SMACT for SMACT's rules.
     max_price : float, optional
         Most that the elements of a candidate may cost, in USD/kg.
     min_abundance : float, optional

@@ -6,6 +6,7 @@ Dask worker needs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -18,13 +19,19 @@ from infra.artifact import DATA, Artifact
 from infra.content import short_digest
 from infra.duck import schema_of
 from infra.hulls import KnownPhases
+from infra.ranked import COLUMNS as RANKED
 from infra.store import Store
 from irnet_core.bundle import Bundle, Card
 from irnet_core.errors import ScreenError, StoreError
 from irnet_core.schema import FORMATION_ENERGIES, HULL_DISTANCE
-from irnet_core.screening.objectives import Aims, aims
+from irnet_core.screening.engine import AMOUNTS, NUMBERS
+from irnet_core.screening.objectives import Aims, Objective, aims
+from irnet_core.screening.ranking import GROUP
+from irnet_core.screening.stability import PRODUCTS, SHARES
 
 NONE = "none"
+SMACT, COMMON = "smact", "common"
+_RESERVED = {column.name for column in RANKED} | {NUMBERS, AMOUNTS, GROUP, PRODUCTS, SHARES}
 _EV_ATOM = "eV/atom"
 
 
@@ -40,7 +47,7 @@ class Request:
     max_atoms: int = 10
     base: str | None = None
     rules: str = "strict"
-    states: str = "common"
+    states: str | None = None
     max_price: float | None = None
     min_abundance: float | None = None
     no_toxic: bool = False
@@ -87,6 +94,8 @@ def look_up(request: Request, store: Store) -> Looked:
     IRNetError
         In a sentence that names what cannot be found, used, or combined.
     """
+    if not math.isfinite(request.stable_below):
+        raise ScreenError(f"--stable-below is {request.stable_below}: give a number in eV/atom")
     names = [request.model] if isinstance(request.model, str) else list(request.model)
     bundles: dict[str, Bundle] = {}
     ids: dict[str, str] = {}
@@ -101,6 +110,12 @@ def look_up(request: Request, store: Store) -> Looked:
     base = _snapshot(request, bundles, store)
     known = _known(request, base, store)
     hull = _hull(request, base, bundles)
+    for target in bundles:
+        if target in _RESERVED - ({HULL_DISTANCE.name} if hull is None else set()):
+            raise ScreenError(
+                f"the screen has a column {target!r} of its own, beside which nobody could tell "
+                "what the model predicts: train it under another name"
+            )
     limits = limits_of(
         request.family,
         request.elements,
@@ -109,7 +124,7 @@ def look_up(request: Request, store: Store) -> Looked:
         request.max_atoms,
         _base(request, store),
         request.rules,
-        request.states,
+        request.states or (SMACT if request.rules == SMACT else COMMON),
         request.max_price,
         request.min_abundance,
         request.no_toxic,
@@ -220,7 +235,7 @@ def _hull(request: Request, base: Artifact | None, bundles: dict[str, Bundle]) -
             )
         return None
     energy, card = next(iter(energies.items()))
-    if not request.force and not _same_database(card, base):
+    if not request.force and not same_database(card, base):
         trained = card.data.get("source", "unknown data")
         raise ScreenError(
             f"model {card.name!r} was trained on {trained}, and the hulls would be of "
@@ -255,7 +270,8 @@ def _is_formation(target: str) -> bool:
     return "formation" in target or target.startswith("delta_e")
 
 
-def _same_database(card: Card, snapshot: Artifact) -> bool:
+def same_database(card: Card, snapshot: Artifact) -> bool:
+    """Whether a model's energies and those of a snapshot are on one scale, as far as is known."""
     if card.data.get("snapshot") == snapshot.id:
         return True
     if card.data.get("database") == source_of(snapshot).removesuffix(", prepared"):
@@ -274,8 +290,8 @@ def _aims(request: Request, targets: Sequence[str], hull: HullPlan | None) -> Ai
         raise ScreenError("--descending goes with no --objective: say 'maximise COLUMN' in it")
     if not objectives:
         column = targets[0] if hull is None or request.descending else HULL_DISTANCE.name
-        word = "maximise" if request.descending else "minimise"
-        objectives = [f"{word} {column}"]
+        default = Objective(column, -1 if request.descending else 1)
         if request.risk == "probability" and hull is not None:
-            objectives = [f"{column} <= {hull.stable_below:g}"]
+            default = Objective(column, 0, high=hull.stable_below)
+        return aims([default], request.constraints or (), request.risk)
     return aims(objectives, request.constraints or (), request.risk)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from featurizers.blocks import BLOCKS, encode
 from featurizers.hulls import MAX_ELEMENTS
-from featurizers.self_consistent import self_consistent_facets
+from featurizers.self_consistent import self_consistent
 from flows.filled import binaries, filled_phases
 from flows.limits import compositions_of
 from flows.models import open_model
@@ -151,10 +151,11 @@ def _stability(plan: Plan, hull: HullPlan, shard: Shard, screen: Screen) -> Stab
 
         def hulls(
             numbers: NDArray[np.uint8], amounts: NDArray[np.uint8], energies: NDArray[np.float64]
-        ) -> Hull:
+        ) -> tuple[Hull, NDArray[np.float64] | None]:
             # what has no finite energy is no phase: far above every hull it changes nothing
             usable = np.where(np.isfinite(energies), energies, _FAR_ABOVE)
-            return Hull(self_consistent_facets(phases, numbers, amounts, usable), screen.device)
+            facets, others = self_consistent(phases, numbers, amounts, usable)
+            return Hull(facets, screen.device), others
 
     else:
         systems = systems_of(screen.candidates, shard.start, shard.stop)
@@ -165,8 +166,8 @@ def _stability(plan: Plan, hull: HullPlan, shard: Shard, screen: Screen) -> Stab
 
         def hulls(
             numbers: NDArray[np.uint8], amounts: NDArray[np.uint8], energies: NDArray[np.float64]
-        ) -> Hull:
-            return hull_of_shard
+        ) -> tuple[Hull, NDArray[np.float64] | None]:
+            return hull_of_shard, None
 
     return Stability(hull.energy, hulls, hull.stable_below)
 

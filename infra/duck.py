@@ -56,6 +56,14 @@ def bounded(what: str) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.close()
 
 
+def reading() -> duckdb.DuckDBPyConnection:
+    """In-memory database for SELECTs of users, who name views and files, never our variables."""
+    connection = duckdb.connect()
+    connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET autoinstall_known_extensions = false")  # no downloads by the way
+    return connection
+
+
 def scan(database: duckdb.DuckDBPyConnection, folder: Folder, file: str) -> str:
     """SQL for the rows of a Parquet file, with their places in it as ``file_row_number``.
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from featurizers.formula import parse_formulas
 from featurizers.hulls import build_facets
+from infra import duck
 from infra.artifact import DATA, Artifact
 from infra.content import short_digest
 from infra.folder import Folder
@@ -70,6 +71,13 @@ class KnownPhases:
         """
         columns = [COMPOSITION.name, self.column, *([SPLIT.name] if self.roles else [])]
         table = snapshot.read_table(DATA, columns)
+        type_ = table.schema.field(self.column).type
+        if not (duck.is_number(type_) or pa.types.is_null(type_)):
+            raise DataError(
+                f"it holds {type_}, but formation energies are numbers; choose another column",
+                source=f"{snapshot.manifest.kind}/{snapshot.id}",
+                column=self.column,
+            )
         energies = table.column(self.column).cast(pa.float64()).to_numpy()
         used = np.isfinite(energies)
         if self.roles:

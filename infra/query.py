@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import duckdb
@@ -38,7 +39,7 @@ def connect(store: Store, screen: Artifact | None = None) -> duckdb.DuckDBPyConn
     ``ranked`` is the latest screen, or the one that is given, and ``snapshot`` the latest
     snapshot; every other one is there as ``screen_ID`` and ``snapshot_ID``.
     """
-    connection = duckdb.connect()
+    connection = duck.reading()
     if not store.folder.local:
         connection.register_filesystem(store.folder.fs)
     for kind, prefix, latest in (
@@ -52,8 +53,12 @@ def connect(store: Store, screen: Artifact | None = None) -> duckdb.DuckDBPyConn
         if latest_id in views.values():  # else its folder was removed
             views[latest] = str(latest_id)
         for view, id_ in views.items():
-            scan = scan_of(store.open(id_, kind))
-            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {scan}")
+            artifact = store.open(id_, kind)
+            try:
+                connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {scan_of(artifact)}")
+            except duckdb.Error as error:
+                why = str(error).splitlines()[0]
+                warnings.warn(f"{artifact.url} is damaged and has no view ({why})", stacklevel=2)
     return connection
 
 

@@ -65,6 +65,8 @@ _LAST = (
     PARETO_FRONT,
     PRICE,
 )
+COLUMNS = (*_FIRST, *_LAST)
+"""Columns that a ranked table may have beside predicted properties."""
 _ABC = sorted(SYMBOLS[1:])
 _PLACE = np.zeros(len(SYMBOLS), np.uint8)  # of each element in the alphabet, from 1; 0 for none
 _PLACE[[SYMBOLS.index(symbol) for symbol in _ABC]] = np.arange(1, len(SYMBOLS))

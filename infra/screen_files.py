@@ -27,6 +27,8 @@ RANKED = "ranked.parquet"
 REST = "rest.parquet"
 """The other rows, by chemical system; only there if the table is longer than :data:`HEAD`."""
 FILES = (RANKED, REST)
+QUESTION = "screen.json"
+"""What was asked and counted."""
 
 HEAD = 100_000  # rows
 HEAD_GROUP = 10_000  # rows a group, so that the first page of hits is one small read

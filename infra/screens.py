@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow.dataset as pads
 
-__all__ = ["FILES", "HEAD", "RANKED", "REST", "Screen", "open_screen", "write_screen"]
+__all__ = ["FILES", "HEAD", "RANKED", "REST", "Screen", "met", "open_screen", "write_screen"]
 
 Range = tuple[float | None, float | None]
 """Lowest and highest value, both included; None leaves an end open."""
@@ -164,11 +164,11 @@ class Screen:
             raise ScreenError(f"limit is {limit}; ask for 1 row at least")
         ranges = dict(properties or {})
         if gap is not None:
-            ranges[self._gap()] = gap
+            ranges[self._gap()] = met(ranges.get(self._gap()), gap)
         if max_hull is not None:
-            ranges[HULL_DISTANCE.name] = _met(ranges.get(HULL_DISTANCE.name), (None, max_hull))
+            ranges[HULL_DISTANCE.name] = met(ranges.get(HULL_DISTANCE.name), (None, max_hull))
         if min_p_stable is not None:
-            ranges[P_STABLE.name] = _met(ranges.get(P_STABLE.name), (min_p_stable, None))
+            ranges[P_STABLE.name] = met(ranges.get(P_STABLE.name), (min_p_stable, None))
         conditions = _of_elements(elements, only)
         for name, limits in ranges.items():
             conditions += _between(self._number(name), limits)
@@ -189,7 +189,7 @@ class Screen:
     def _hits(
         self, chosen: str, files: Sequence[str], conditions: Sequence[str], limit: int
     ) -> pa.Table:
-        connection = duckdb.connect()
+        connection = duck.reading()
         if not self.store.folder.local:
             connection.register_filesystem(self.store.folder.fs)
         condition = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -289,7 +289,7 @@ def _between(name: str, limits: Range) -> list[str]:
     return [f"{duck.name(name)} {sign} {float(end)!r}" for sign, end in bounds if end is not None]
 
 
-def _met(first: Range | None, second: Range) -> Range:
+def met(first: Range | None, second: Range) -> Range:
     """What lies in both ranges."""
     low, high = first or (None, None)
     lows = [end for end in (low, second[0]) if end is not None]

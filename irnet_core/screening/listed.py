@@ -15,6 +15,7 @@ from irnet_core.errors import DataError, ScreenError
 from irnet_core.screening.candidates import MAX_ATOMIC_NUMBER, Candidates
 
 MAX_AMOUNT = 255
+MAX_ELEMENTS = 8
 
 
 class Listed:
@@ -26,11 +27,14 @@ class Listed:
         Atomic numbers in any order; entries with amount 0 are ignored.
     amounts : array_like of int, shape (n, k)
         Whole amounts; common divisors are taken out here.
+    n_skipped : int
+        Rows that were left out before.
 
     Attributes
     ----------
     arity : int
         Columns: the most elements in one composition.
+    n_skipped : int
 
     Raises
     ------
@@ -46,7 +50,7 @@ class Listed:
     ([[3, 8], [8, 26]], [[2, 1], [3, 2]])
     """
 
-    def __init__(self, numbers: ArrayLike, amounts: ArrayLike) -> None:
+    def __init__(self, numbers: ArrayLike, amounts: ArrayLike, n_skipped: int = 0) -> None:
         number, amount = np.asarray(numbers), np.asarray(amounts)
         if number.shape != amount.shape or number.ndim != 2:
             raise ScreenError(
@@ -57,7 +61,7 @@ class Listed:
         number, amount = reduced_rows(number, amount)
         arity = int((number > 0).sum(axis=1).max())
         number, amount = distinct_rows(number[:, :arity], amount[:, :arity])
-        self.arity = arity
+        self.arity, self.n_skipped = arity, n_skipped
         self._numbers, self._amounts = number, amount
 
     def __len__(self) -> int:
@@ -80,7 +84,7 @@ class Listed:
 
 
 def fits_row(numbers: ArrayLike, amounts: ArrayLike) -> NDArray[np.bool_]:
-    """Which rows (n, k) can be listed: whole amounts that reduce to 255 or less, some element.
+    """Which rows (n, k) can be listed: whole amounts that reduce to 255 or less, 1 to 8 elements.
 
     Examples
     --------
@@ -91,8 +95,9 @@ def fits_row(numbers: ArrayLike, amounts: ArrayLike) -> NDArray[np.bool_]:
     whole = ((amount == np.rint(amount)) & (amount >= 0) & (amount < 2**53)).all(axis=1)
     rows = np.where(whole[:, None], amount, 1.0).astype(np.int64)
     divisor = np.maximum(np.gcd.reduce(rows, axis=1), 1)
-    present = (amount > 0).any(axis=1)
-    return whole & present & (rows.max(axis=1, initial=0) <= MAX_AMOUNT * divisor)
+    count = (amount > 0).sum(axis=1)
+    fits: NDArray[np.bool_] = whole & (count > 0) & (count <= MAX_ELEMENTS)
+    return fits & (rows.max(axis=1, initial=0) <= MAX_AMOUNT * divisor)
 
 
 def reduced_rows(
@@ -107,7 +112,8 @@ def reduced_rows(
     """
     if not fits_row(numbers, amounts).all():
         raise DataError(
-            f"amounts are not whole numbers up to {MAX_AMOUNT} of some element; leave the row out",
+            f"amounts are not whole numbers up to {MAX_AMOUNT} of 1 to {MAX_ELEMENTS} elements; "
+            "leave the row out",
             row=int(np.argmin(fits_row(numbers, amounts))),
         )
     amount = np.asarray(amounts).astype(np.int64)

@@ -30,9 +30,11 @@ Attitude = Literal["mean", "bound", "probability"]
 each 90 % interval, ``"probability"`` the chance that all objectives are met."""
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_DIRECTED = re.compile(rf"(minimise|minimize|maximise|maximize)\s+(\S+)(?:\s+per\s+({_NUMBER}))?")
-_RANGE = re.compile(rf"(\S+)\s+in\s+({_NUMBER})?\s*\.\.\s*({_NUMBER})?(?:\s+per\s+({_NUMBER}))?")
-_BOUND = re.compile(rf"([^\s<>=]+)\s*(<=|>=)\s*({_NUMBER})(?:\s+per\s+({_NUMBER}))?")
+_PER = rf"(?:\s+per\s+({_NUMBER}))?"
+_NAME = r"(\S(?:.*?\S)??)"  # of a column, which may have blanks
+_DIRECTED = re.compile(rf"(minimise|minimize|maximise|maximize)\s+{_NAME}{_PER}")
+_RANGE = re.compile(rf"{_NAME}\s+in\s+({_NUMBER})?\s*\.\.\s*({_NUMBER})?{_PER}")
+_BOUND = re.compile(rf"([^\s<>=](?:[^<>=]*?[^\s<>=])??)\s*(<=|>=)\s*({_NUMBER}){_PER}")
 _MOST_LIKELY = 1e-300  # of a probability of 0 no logarithm can be taken
 
 
@@ -59,11 +61,11 @@ class Objective:
     step: float | None = None
 
     def __str__(self) -> str:
-        per = "" if self.step is None else f" per {self.step:g}"
+        per = "" if self.step is None else f" per {_exact(self.step)}"
         if self.direction:
             return f"{'minimise' if self.direction > 0 else 'maximise'} {self.column}{per}"
-        low = "" if math.isinf(self.low) else f"{self.low:g}"
-        high = "" if math.isinf(self.high) else f"{self.high:g}"
+        low = "" if math.isinf(self.low) else _exact(self.low)
+        high = "" if math.isinf(self.high) else _exact(self.high)
         return f"{self.column} in {low}..{high}{per}"
 
     def cost(self, value: Estimate, attitude: Attitude) -> Tensor:
@@ -84,6 +86,12 @@ class Objective:
         if attitude == "probability":
             return value.within(self.low, self.high) >= 0.5
         return self.cost(value, attitude) <= 0
+
+
+def _exact(number: float) -> str:
+    """A number as short as it can be told: the text stands for it in digests."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 def objective(text: str) -> Objective:
@@ -202,14 +210,14 @@ class Aims:
 
 
 def aims(
-    objectives: Sequence[str], constraints: Sequence[str] = (), attitude: str = "mean"
+    objectives: Sequence[str | Objective], constraints: Sequence[str] = (), attitude: str = "mean"
 ) -> Aims:
     """Read what a screen looks for.
 
     Parameters
     ----------
     objectives, constraints : sequence of str
-        See the head of this module; at least one objective.
+        See the head of this module; at least one objective. Objectives may be made already.
     attitude : str
         One of :data:`Attitude`.
 
@@ -221,7 +229,7 @@ def aims(
     if attitude not in get_args(Attitude):
         choices = ", ".join(get_args(Attitude))
         raise ScreenError(f"there is no attitude to risk {attitude!r}: choose among {choices}")
-    wanted = tuple(objective(text) for text in objectives)
+    wanted = tuple(one if isinstance(one, Objective) else objective(one) for one in objectives)
     limits = tuple(objective(text) for text in constraints)
     if not wanted:
         raise ScreenError("a ranking needs at least one objective")

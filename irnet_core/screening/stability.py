@@ -19,8 +19,12 @@ NOTHING = np.iinfo(np.int64).min  # code of an empty slot
 CANDIDATE_CODE = 1 << 48  # codes of candidates start here, those of known rows lie below
 
 #: Hulls of the chemical systems of some compositions, given their numbers (n, k), amounts (n, k)
-#: and, where the candidates are to be part of the hulls, formation energies (n,) in eV/atom.
-HullsOf = Callable[[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]], Hull]
+#: and, where the candidates are to be part of the hulls, formation energies (n,) in eV/atom. There,
+#: beside the hulls, heights (n,) of those that a candidate at a corner is not part of, else NaN.
+HullsOf = Callable[
+    [NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]],
+    tuple[Hull, NDArray[np.float64] | None],
+]
 
 
 def has_hull(hull: Hull, numbers: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -64,6 +68,8 @@ class Held:
         shares = np.zeros((len(rows), width), np.float32)
         at = np.flatnonzero(has_hull(self.hull, self.numbers[rows]))
         rows = rows[at]
+        if not len(rows):
+            return {PRODUCTS: wide, SHARES: shares}
         found = self.hull.products(self.numbers[rows], self.amounts[rows])
         positions = found.phases.cpu().numpy()
         phases = self.hull.facets.phases
@@ -108,12 +114,17 @@ class Stability:
     ) -> Held:
         """Hold candidates (n, k) with predicted energies (n,) against the hulls.
 
-        Those of more elements than any hull has are at NaN.
+        Those of more elements than any hull has are at NaN. Where candidates are part of the hulls,
+        one at a corner is held against the hull without it, below which it lies.
         """
-        hull = self.hulls(numbers, amounts, energy.mean.cpu().numpy())
+        hull, others = self.hulls(numbers, amounts, energy.mean.cpu().numpy())
         rows = np.flatnonzero(has_hull(hull, numbers))
         heights = torch.full_like(energy.mean, torch.nan)
-        at = torch.from_numpy(rows).to(heights.device)
-        heights[at] = hull.energies(numbers[rows], amounts[rows])
+        if len(rows):
+            at = torch.from_numpy(rows).to(heights.device)
+            heights[at] = hull.energies(numbers[rows], amounts[rows])
+        if others is not None:
+            own = torch.from_numpy(others).to(heights.device)
+            heights = torch.where(own.isnan(), heights, own)
         above = energy.minus(heights)
         return Held(above, hull, numbers, amounts, index)

@@ -99,3 +99,11 @@ def test_families_that_are_not_filled(filled, fails):
     assert fails("screen", "ternaries", "--model", "small", "--fill-hulls", "--no-hull").startswith(
         "--fill-hulls wants hulls and --no-hull none"
     )
+
+
+def test_a_table_of_elements_alone_is_filled(filled, cli, tmp_path):
+    (tmp_path / "elements.csv").write_text("formula,formation_energy_ev_atom\nLi,0.0\nO,0.0\n")
+    command = ("screen", "ternaries", "--model", "small", "--elements", "Li,Mg,O,F")
+    options = ("--snapshot", tmp_path / "elements.csv", "--force", "--fill-hulls")
+    result = cli(*command, "--max-atoms", 5, "--rules", "none", *options)
+    assert result.exit_code == 0, result.output

@@ -94,3 +94,17 @@ def test_a_store_whose_path_looks_like_a_pattern(filled, cli, monkeypatch, tmp_p
     shutil.copytree(filled, odd)
     monkeypatch.setenv("IRNET_STORE", str(odd))
     assert "50" in cli("query", "SELECT count(*) AS n FROM ranked").stdout
+
+
+def test_one_damaged_snapshot_is_no_end_of_queries(filled, cli, tmp_path):
+    store = Store(filled)
+    lost = store.open("latest", "snapshots")
+    Path(lost.path("data.parquet")).write_bytes(b"no table")
+    result = cli("query", "SELECT count(*) FROM ranked")
+    assert "50" in result.stdout
+    assert f"{lost.url} is damaged and has no view" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["kinds", "duck", "connection", "store"])
+def test_our_own_variables_are_no_tables(filled, fails, name):
+    assert f"Table with name {name} does not exist" in fails("query", f"SELECT * FROM {name}")

@@ -16,7 +16,7 @@ from pymatgen.core import Composition
 import flows.shard
 from flows.models import open_model
 from flows.screen import LEAST, SHARD, shards_of
-from flows.screen_request import _column, _same_database
+from flows.screen_request import _column, same_database
 from infra.hulls import KnownPhases
 from infra.query import RANKED
 from infra.store import Store
@@ -123,7 +123,16 @@ def test_candidates_in_the_hulls_and_few_of_each_system(ranked):
     arguments = ("ternaries", "--elements", "Li,Na,Mg,Al,O,S,F", "--max-atoms", 7)
     plain = ranked(*arguments)
     table = ranked(*arguments, "--self-consistent", "--most-per-system", 1)
-    assert table["energy_above_hull"].to_numpy().min() >= -1e-9
+    chance = table["p_stable"].to_numpy()
+    assert chance.max() > 0.9 > 0.3 > chance.min()
+    distance = table["energy_above_hull"].to_numpy()
+    assert (np.diff(distance) >= 0).all()
+    before = dict(
+        zip(plain["formula"].to_pylist(), plain["energy_above_hull"].to_numpy(), strict=True)
+    )
+    # other candidates lower the hulls: nothing lies further below them than before
+    assert (distance >= [before[formula] - 1e-9 for formula in table["formula"].to_pylist()]).all()
+    assert distance[0] < 0 < distance[-1]
     systems = table["chemical_system"].to_pylist()
     assert sorted(systems) == sorted(set(plain["chemical_system"].to_pylist()))
     best = table.slice(0, 1).to_pylist()[0]
@@ -175,6 +184,75 @@ def test_a_spread_keeps_its_distance(ranked):
     assert table["rank"].to_pylist() == list(range(1, table.num_rows + 1))
 
 
+def test_a_list_says_what_it_cannot_hold(ranked, cli, fails, tmp_path):
+    mine = tmp_path / "mine.csv"
+    mine.write_text("formula\nLa0.67Sr0.33MnO3\nYBa2Cu3O6.93\nCoCrFeNiMnAlCuTiV\nLiFeO3\n")
+    shared = ("list", "--from", mine, "--rules", "none", *SMALL)
+    result = cli("screen", *shared)
+    assert result.exit_code == 0, result.output
+    said = "3 compositions of the list are left out: smallest whole amounts go to 255, elements of"
+    assert said in result.stderr
+    mine.write_text("formula\nLi300FeO2\n")
+    assert "none of the 1 compositions can be screened: smallest" in fails("screen", *shared)
+
+
+def test_a_list_of_what_has_no_hull(ranked, tmp_path):
+    (tmp_path / "mine.csv").write_text("formula\nCoCrFeNiMnAlCu\nCoCrFeNiMnAlTi\n")
+    shared = ("list", "--from", tmp_path / "mine.csv", "--rules", "none")
+    for more in ((), ("--self-consistent",)):
+        rows = ranked(*shared, "--objective", f"minimise {ENERGY}", *more).to_pylist()
+        assert [row["decomposition"] for row in rows] == [None, None]
+    (tmp_path / "mine.csv").write_text("formula\nCoCrFeNiMnAlCu\nLi3AlO3\n")
+    assert ranked(*shared, "--self-consistent")["formula"].to_pylist() == ["AlLi3O3"]
+
+
+def test_a_bound_counts_with_all_of_its_digits(ranked, filled):
+    some = ranked("ternaries", "--elements", "Li,Mg,O,F", "--max-atoms", 6)[ENERGY].to_numpy()
+    bound = float(np.sort(some)[3])
+    arguments = ("ternaries", "--elements", "Li,Mg,O,F", "--max-atoms", 6, "--constraint")
+    at = ranked(*arguments, f"{ENERGY} <= {bound!r}")
+    below = ranked(*arguments, f"{ENERGY} <= {bound - 1e-9!r}")
+    assert (at.num_rows, below.num_rows) == (4, 3)
+
+
+def test_the_same_rows_may_answer_another_question(ranked, filled):
+    arguments = ("ternaries", "--elements", "Li,Mg,O,F", "--max-atoms", 6)
+    first = ranked(*arguments)
+    id_ = Store(filled).open("screens/latest").id
+    second = ranked(*arguments, "--constraint", "energy_above_hull <= 1e3")
+    assert first.to_pylist() == second.to_pylist()
+    other = Store(filled).open("screens/latest")
+    assert other.id != id_
+    assert other.manifest.parameters["constraints"] == ["energy_above_hull in ..1000"]
+
+
+def test_rules_of_smact_go_with_its_states(ranked, filled):
+    arguments = ("ternaries", "--elements", "Fe,Mn,O,F", "--max-atoms", 6, "--rules", "smact")
+    ranked(*arguments)
+    by_default = Store(filled).open("screens/latest").id
+    ranked(*arguments, "--states", "smact")
+    assert Store(filled).open("screens/latest").id == by_default
+    ranked(*arguments, "--states", "common")
+    assert Store(filled).open("screens/latest").id != by_default
+
+
+def test_targets_of_any_name(filled, cli, fails, ranked, tmp_path):
+    """A blank is no matter, a column of the screen's own is."""
+    known = phases(filled).slice(0, 200)
+    for target, name in (("band gap (eV)", "blank"), ("price_usd_kg", "price")):
+        table = pa.table({"formula": known["composition"], target: known[ENERGY]})
+        pq.write_table(table, tmp_path / "table.parquet")
+        options = ("--target", target, "--name", name, "--network", "16BARx1-1", "--epochs", 1)
+        result = cli("train", "--data", tmp_path / "table.parquet", *options)
+        assert result.exit_code == 0, result.output
+    plain = ("binaries", "--elements", "Li,O,F", "--rules", "none", "--snapshot", "none")
+    assert "band gap (eV)" in ranked(*plain, "--model", "blank").column_names
+    bounded = ("--constraint", "band gap (eV) <= 100")
+    assert ranked(*plain, "--model", "blank", *bounded).num_rows
+    said = fails("screen", *plain, "--model", "price")
+    assert said.startswith("the screen has a column 'price_usd_kg' of its own")
+
+
 BINARIES = ("binaries", "--elements", "Li,O,F")
 
 
@@ -185,6 +263,8 @@ BINARIES = ("binaries", "--elements", "Li,O,F")
         ((*BINARIES, "--objective", "gap"), "'gap' is no objective: write, for example"),
         ((*BINARIES, "--constraint", "energy_above_hull <= -9"), "no candidate is left: "),
         ((*BINARIES, "--top", 0), "--top is 0: keep at least 1 candidate"),
+        ((*BINARIES, "--stable-below", "nan"), "--stable-below is nan: give a number in eV/atom"),
+        ((*BINARIES, "--stable-below", "-inf"), "--stable-below is -inf: give a number in eV/atom"),
         ((*BINARIES, "--spread", 3), "--spread is 3: element fractions differ by 0 to 2"),
         ((*BINARIES, "--contains", "S"), "S is in --contains and not in --elements"),
         ((*BINARIES, "--max-price", 0.0001), "no candidate is left: "),
@@ -218,9 +298,9 @@ def test_a_model_that_knows_its_database_fits_snapshots_of_it(filled):
     snapshot = Store(filled).open("latest", "snapshots")
     card = open_model("small", Store(filled))[0].card
     elsewhere = {**card.data, "snapshot": "f" * 16, "source": "oqmd/table.parquet"}
-    assert not _same_database(replace(card, data=elsewhere), snapshot)
+    assert not same_database(replace(card, data=elsewhere), snapshot)
     named = {**elsewhere, "database": "pymatgen-expt"}
-    assert _same_database(replace(card, data=named), snapshot)
+    assert same_database(replace(card, data=named), snapshot)
     columns = ["formula", "delta_e_ev_atom"]
     assert _column("formation_energy_ev_atom", columns) == "delta_e_ev_atom"
     assert _column("delta_e_ev_atom", ["formation_energy_ev_atom"]) == "formation_energy_ev_atom"

@@ -36,6 +36,8 @@ def screened(store):
         (("--elements", "Li,O", "--max-hull", 0.05, "--gap", "1..3"), ["FeLiO2"]),
         (("--gap", "2.5.."), ["Li2O", "MgO", "ClLiO4"]),
         (("--property", "n_atoms=..3", "--property", "band_gap_ev=4.9.."), ["Li2O"]),
+        (("--property", "band_gap_ev=..3", "--gap", "1.."), ["FeLiO2", "ClLiO4"]),
+        (("--property", "n_atoms=..6", "--property", "n_atoms=3.."), ["FeLiO2", "Li2O", "ClLiO4"]),
         (("--where", "n_atoms = 2 OR n_atoms = 6", "--limit", 1), ["MgO"]),
     ],
 )
@@ -134,6 +136,23 @@ def test_a_model_whose_snapshot_is_gone(filled, cli):
     assert result.exit_code == 0
     assert "is not in the store: name another one with --snapshot" in result.stdout
     assert "hull" not in result.stdout
+
+
+def test_a_hull_of_another_database_is_noted(filled, cli, tmp_path):
+    (tmp_path / "other.csv").write_text("formula,formation_energy_ev_atom\nMgO,-3.0\nO,0.0\n")
+    assert cli("snapshot", tmp_path / "other.csv").exit_code == 0
+    printed = cli("explain", "MgO2", "--model", "small", "--snapshot", "file").stdout
+    assert "energies of different databases are not on one scale" in printed
+    own = Store(filled).open("pymatgen-expt", "snapshots").id
+    printed = cli("explain", "MgO2", "--model", "small", "--snapshot", own).stdout
+    assert "not on one scale" not in printed
+
+
+def test_energies_that_are_no_numbers_make_no_hull(filled, cli):
+    result = cli("explain", "MgO", "--model", "small", "--energies", "formula")
+    assert result.exit_code == 0
+    assert "no convex hull: " in result.stdout
+    assert "it holds string, but formation energies are numbers" in result.stdout
 
 
 @pytest.mark.parametrize(

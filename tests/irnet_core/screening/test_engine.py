@@ -12,7 +12,7 @@ import torch
 
 from featurizers.hulls import build_facets
 from featurizers.screening_elements import rules_data
-from featurizers.self_consistent import self_consistent_facets
+from featurizers.self_consistent import self_consistent
 from irnet_core.screening import engine
 from irnet_core.screening.candidates import Enumeration
 from irnet_core.screening.engine import Predicted, Screen, whole_systems
@@ -56,7 +56,7 @@ def phases() -> Phases:
 
 def held(candidates: Enumeration) -> Stability:
     hull = Hull(build_facets(phases(), np.unique(candidates.take(0, len(candidates))[0], axis=0)))
-    return Stability("e_ev_atom", lambda *_: hull, 0.05)
+    return Stability("e_ev_atom", lambda *_: (hull, None), 0.05)
 
 
 def merged(made: Screen, cuts: list[int]) -> tuple[dict[str, np.ndarray], Counter[str]]:
@@ -184,9 +184,12 @@ def test_hulls_that_hold_the_other_candidates() -> None:
     family = Enumeration(ELEMENTS, 3, 8)
     known = phases()
 
-    def hulls(numbers: np.ndarray, amounts: np.ndarray, energies: np.ndarray) -> Hull:
+    def hulls(
+        numbers: np.ndarray, amounts: np.ndarray, energies: np.ndarray
+    ) -> tuple[Hull, np.ndarray]:
         usable = np.where(np.isfinite(energies), energies, 1e3)
-        return Hull(self_consistent_facets(known, numbers, amounts, usable))
+        facets, others = self_consistent(known, numbers, amounts, usable)
+        return Hull(facets), others
 
     made = screen(
         aims(["minimise energy_above_hull"]), stability=Stability("e_ev_atom", hulls, 0.0)
@@ -195,16 +198,19 @@ def test_hulls_that_hold_the_other_candidates() -> None:
     numbers, amounts, (energy, _) = everything(family)
     mean = energy.mean.numpy()
     usable = np.where(np.isfinite(mean), mean, 1e3)
-    every = Hull(self_consistent_facets(known, numbers, amounts, usable))
-    above = every.above(numbers, amounts, energy.mean).numpy()
+    facets, others = self_consistent(known, numbers, amounts, usable)
+    above = Hull(facets).above(numbers, amounts, energy.mean).numpy()
+    corner = ~np.isnan(others)
+    distance = np.where(corner, mean - others, above)
     rows = table["candidate"]
-    np.testing.assert_allclose(table["energy_above_hull"], above[rows], atol=1e-9)
-    assert table["energy_above_hull"].min() >= -1e-9
+    np.testing.assert_allclose(table["energy_above_hull"], distance[rows], atol=1e-9)
+    assert (distance[corner] < 0).all()
+    assert table["energy_above_hull"][0] == distance[corner].min()
     codes = table["products"]
     into = codes[(codes >= CANDIDATE_CODE)] - CANDIDATE_CODE
     assert len(into)  # some decompose into candidates
     np.testing.assert_allclose(above[into], 0, atol=1e-9)
-    stable = table["energy_above_hull"] < 1e-9
+    stable = table["energy_above_hull"] < 0
     np.testing.assert_array_equal(codes[stable, 0] - CANDIDATE_CODE, rows[stable])
 
 
