@@ -171,10 +171,10 @@ def explain(
         if hull is not None and {bundle.card.target, column} <= {column, *FORMATION_ENERGIES}:
             above = prediction - hull
             if not same_database(bundle.card, source):
+                trained = bundle.card.data.get("source", "unknown data")
                 notes.append(
-                    f"the model was trained on {bundle.card.data.get('source', 'unknown data')}, the "
-                    f"hull is of {source_of(source)}: energies of different databases are not on "
-                    "one scale"
+                    f"the model was trained on {trained}, the hull is of {source_of(source)}: "
+                    "energies of different databases are not on one scale"
                 )
     return Explanation(
         formula=canonical,
