@@ -71,7 +71,7 @@ def self_consistent(
     >>> Hull(made.facets).above(*candidates, [-2.4, -1.7]).abs().numpy().round(9).tolist()
     [0.0, 0.1]
     >>> made.others.round(9).tolist()
-    [-2.0, nan]
+    [-2.133333333, nan]
     """
     number, fraction = sorted_compositions(numbers, amounts)
     energy = np.asarray(energies, np.float64)

@@ -199,7 +199,11 @@ def test_screen(irnet, irnet_process, cli, filled, files, driver, tmp_path, monk
         assert before.items() <= staged(filled, "screens", "shard-*.parquet").items()
         said, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert published(filled, "screens").keys() == {"ranked.parquet", "manifest.json"}
+    assert published(filled, "screens").keys() == {
+        "ranked.parquet",
+        "screen.json",
+        "manifest.json",
+    }
     assert staged(filled, "screens", "*") == {}
 
     monkeypatch.setenv("IRNET_STORE", str(undisturbed))
