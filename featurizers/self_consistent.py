@@ -10,11 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from featurizers.hulls import MAX_ELEMENTS, build_facets, lower_hulls
 from irnet_core.screening.facets import Facets
 from irnet_core.screening.hull import Hull
-from irnet_core.screening.phases import (
-    FIRST_CANDIDATE,
-    Phases,
-    sorted_compositions,
-)
+from irnet_core.screening.phases import FIRST_CANDIDATE, Phases, sorted_compositions
 
 Value = TypeVar("Value", bound=np.generic)
 _BLOCK = 1024  # hulls without one of their corners, built together
@@ -55,6 +51,10 @@ def self_consistent(
         Amounts or atomic fractions.
     energies : array_like of float, shape (n,)
         Predicted formation energies in eV/atom, or cautious bounds on them.
+
+    Returns
+    -------
+    SelfConsistent
 
     Raises
     ------
@@ -125,11 +125,11 @@ def _joined(parts: list[Facets], phases: Phases) -> Facets:
         return build_facets(phases, np.empty((0, 1), np.uint8))
     width = max(part.vertices.shape[1] for part in parts)
     wide = max(part.phases.numbers.shape[1] for part in parts)
-    begin = np.cumsum([0, *(len(part.phases) for part in parts)])
+    begin = np.cumsum([0, *(len(part.phases) for part in parts[:-1])])
     counts = np.concatenate([np.diff(part.offsets) for part in parts])
     vertices = [
         np.where(part.vertices < 0, -1, part.vertices + first).astype(np.int32)
-        for part, first in zip(parts, begin, strict=False)
+        for part, first in zip(parts, begin, strict=True)
     ]
     return Facets(
         systems=_together([part.systems for part in parts], width),

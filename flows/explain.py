@@ -12,8 +12,7 @@ from featurizers.blocks import BLOCKS, encode, without_data
 from featurizers.elements import SYMBOLS
 from featurizers.formula import canonical_formulas, parse_formulas
 from flows.models import open_model
-from flows.screen_request import same_database
-from flows.snapshot import open_snapshot, source_of
+from flows.snapshot import open_snapshot, same_database, source_of
 from infra.artifact import DATA, Artifact
 from infra.hulls import KnownPhases, snapshot_facets
 from infra.ranked import decompositions

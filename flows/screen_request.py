@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 
 from flows.limits import Limits, limits_of
 from flows.models import in_store, open_model
 from flows.screen_plan import HullPlan, Plan
-from flows.snapshot import open_snapshot, snapshot_of, source_of
+from flows.snapshot import open_snapshot, same_database, snapshot_of, source_of
 from infra.artifact import DATA, Artifact
 from infra.content import short_digest
 from infra.duck import schema_of
@@ -268,19 +267,6 @@ def _column(target: str, columns: list[str]) -> str | None:
 def _is_formation(target: str) -> bool:
     """Whether a column's name says formation energy: total energies have another zero."""
     return "formation" in target or target.startswith("delta_e")
-
-
-def same_database(card: Card, snapshot: Artifact) -> bool:
-    """Whether a model's energies and those of a snapshot are on one scale, as far as is known."""
-    if card.data.get("snapshot") == snapshot.id:
-        return True
-    if card.data.get("database") == source_of(snapshot).removesuffix(", prepared"):
-        return True
-    trained, known = (
-        PurePath(label.removesuffix(", prepared")).name
-        for label in (str(card.data.get("source", "")), source_of(snapshot))
-    )
-    return trained == known
 
 
 def _aims(request: Request, targets: Sequence[str], hull: HullPlan | None) -> Aims:

@@ -6,8 +6,8 @@ import inspect
 import re
 from collections.abc import Callable, Collection
 from functools import partial
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 from prefect.context import FlowRunContext
@@ -23,6 +23,9 @@ from infra.sources.base import Database, Source
 from infra.sources.file import is_table
 from infra.store import Store
 from irnet_core.errors import SourceError
+
+if TYPE_CHECKING:  # imports torch, which snapshots do without
+    from irnet_core.card import Card
 
 OPTIONS = ("path", "formula_column", "filter", "via", "catalog", "dataset", "url")
 """What a source may be asked for; which of them it knows is a matter of its constructor."""
@@ -202,3 +205,16 @@ def snapshot_of(data: str, formula_column: str, check: Check | None = None) -> s
 def source_of(snapshot: Artifact) -> str:
     """The file or database that a snapshot was taken of, as messages name it."""
     return str(snapshot.manifest.parameters["label"])
+
+
+def same_database(card: Card, snapshot: Artifact) -> bool:
+    """Whether a model's energies and those of a snapshot are on one scale, as far as is known."""
+    if card.data.get("snapshot") == snapshot.id:
+        return True
+    if card.data.get("database") == source_of(snapshot).removesuffix(", prepared"):
+        return True
+    trained, known = (
+        PurePath(label.removesuffix(", prepared")).name
+        for label in (str(card.data.get("source", "")), source_of(snapshot))
+    )
+    return trained == known

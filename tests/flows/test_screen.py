@@ -16,7 +16,8 @@ from pymatgen.core import Composition
 import flows.shard
 from flows.models import open_model
 from flows.screen import LEAST, SHARD, shards_of
-from flows.screen_request import _column, same_database
+from flows.screen_request import _column
+from flows.snapshot import same_database
 from infra.hulls import KnownPhases
 from infra.query import RANKED
 from infra.store import Store
