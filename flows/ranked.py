@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -11,9 +10,8 @@ import pyarrow as pa
 
 from flows.ranking import Rows, ranked_columns
 from flows.screen_request import Looked
-from infra.content import plain
 from infra.ranked import ranked_table
-from infra.screen_files import QUESTION, write_screen
+from infra.screen_files import write_screen
 from infra.store import Staging, Store
 from irnet_core.schema import HULL_DISTANCE, RANK
 from irnet_core.screening.candidates import Family
@@ -54,18 +52,18 @@ def publish_ranked(
     units = {name: card.unit for name, card in cards.items()}
     if plan.hull is not None:
         units[HULL_DISTANCE.name] = HULL_DISTANCE.unit
-    question = {"inputs": looked.inputs, "parameters": parameters, "counts": counts}
-    files = write_screen(staging, _blocks(columns, units, n), question)
-    # the same rows may answer another question, and are another screen then
-    text = json.dumps(plain(question), indent=2, sort_keys=True, ensure_ascii=False)
-    staging.write_bytes(QUESTION, text.encode())
+    files = write_screen(
+        staging,
+        _blocks(columns, units, n),
+        {"inputs": looked.inputs, "parameters": parameters, "counts": counts},
+    )
     first = next(iter(cards.values()))
     models = " and ".join(card.name for card in cards.values())
     licences = dict.fromkeys(card.data.get("licence", "") for card in cards.values())
     citations = dict.fromkeys(card.data.get("citation", "") for card in cards.values())
     return store.publish(
         staging,
-        [*files, QUESTION],
+        files,
         what=f"{plan.limits.family.capitalize()} ranked by {models}",
         inputs=looked.inputs,
         parameters=parameters | {"target": first.target, "units": units},

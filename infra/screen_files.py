@@ -28,7 +28,7 @@ REST = "rest.parquet"
 """The other rows, by chemical system; only there if the table is longer than :data:`HEAD`."""
 FILES = (RANKED, REST)
 QUESTION = "screen.json"
-"""What was asked and counted."""
+"""What was asked and counted: the same rows under another question are another screen."""
 
 HEAD = 100_000  # rows
 HEAD_GROUP = 10_000  # rows a group, so that the first page of hits is one small read
@@ -73,13 +73,15 @@ def write_screen(
     first = next(rows, None)
     if first is None:
         raise ScreenError("the ranked table has no row: allow more elements, atoms or rules")
-    schema = _described(first.schema, metadata or {})
+    question = json.dumps(plain(metadata or {}), sort_keys=True, separators=(",", ":")).encode()
+    schema = first.schema.with_metadata({**(first.schema.metadata or {}), b"screen": question})
+    staging.write_bytes(QUESTION, question)
     stream = _Stream(first, rows)
     staging.write(
         RANKED, lambda file: _write(file, schema, HEAD_GROUP, stream.take(head, HEAD_GROUP))
     )
     if not stream.more():
-        return [RANKED]
+        return [RANKED, QUESTION]
     with (
         tempfile.TemporaryDirectory(prefix="irnet-") as folder,
         duck.bounded("sort the ranked table") as database,
@@ -96,7 +98,7 @@ def write_screen(
         staging.write(
             REST, lambda file: _write(file, schema, REST_GROUP, found.take(None, REST_GROUP))
         )
-    return [RANKED, REST]
+    return [RANKED, REST, QUESTION]
 
 
 def origin(schema: pa.Schema) -> dict[str, Any]:
@@ -153,11 +155,6 @@ def _checked(blocks: Iterator[pa.Table]) -> Iterator[pa.Table]:
             raise ScreenError(f"the ranks do not count on after {rank}: write the best rows first")
         rank = int(ranks[-1])
         yield block
-
-
-def _described(schema: pa.Schema, metadata: Mapping[str, Any]) -> pa.Schema:
-    text = json.dumps(plain(metadata), sort_keys=True, separators=(",", ":"))
-    return schema.with_metadata({**(schema.metadata or {}), b"screen": text.encode()})
 
 
 def _write(file: IO[bytes], schema: pa.Schema, group: int, tables: Iterator[pa.Table]) -> None:

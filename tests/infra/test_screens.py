@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.ranked import ranked_table
-from infra.screen_files import HEAD_GROUP
+from infra.screen_files import HEAD_GROUP, QUESTION
 from infra.screens import RANKED, REST, open_screen, write_screen
 from infra.store import Store, request_digest
 from irnet_core.errors import DataError, ScreenError, StoreError
@@ -55,7 +55,7 @@ def screen(table, tmp_path_factory):
 def test_bytes_do_not_depend_on_the_blocks(table, screen, tmp_path, size):
     found = publish(Store(tmp_path), table, size)
     assert found.files == screen.manifest.files
-    assert found.files.keys() == {RANKED, REST}
+    assert found.files.keys() == {RANKED, REST, QUESTION}
 
 
 def test_head_is_best_first_and_the_rest_by_system(table, screen):
@@ -73,7 +73,7 @@ def test_head_is_best_first_and_the_rest_by_system(table, screen):
 def test_a_short_table_is_one_file_that_says_where_it_is_from(table, tmp_path):
     store = Store(tmp_path)
     manifest = publish(store, table, head=ROWS)
-    assert manifest.files.keys() == {RANKED}
+    assert manifest.files.keys() == {RANKED, QUESTION}
     screen = open_screen(manifest.id, store)
     assert screen.origin == {"model": "abc", "counts": {"n": 3}}
     assert screen.schema.field("band_gap_ev").metadata[b"unit"] == b"eV"
