@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from featurizers.blocks import schemas
-from flows.models import open_model
+from flows.models import in_store, open_model
 from infra.refs import user_name
 from infra.settings import settings
 from infra.sources import DATABASES
@@ -113,6 +113,30 @@ def check_parent(model: str, network: str | None, recipe: Recipe) -> tuple[Bundl
             f"model {parent.card.name!r} has network {hidden}-1, not {network}: leave out --network"
         )
     return parent, identity, f"{hidden}-1"
+
+
+def network_and_parent(
+    network: str | None, parent: str | None, recipe: str, epochs: int | None, name: str
+) -> tuple[str, str | None]:
+    """Network to train and model to continue, checked before any work.
+
+    Returns
+    -------
+    network : str
+        The one asked for, else the parent's, else the recipe's.
+    parent : str, optional
+        By its id where it is in the store, so that its name may move meanwhile.
+
+    Raises
+    ------
+    NotationError, TrainingError, ModelError, FeatureSchemaError, StoreError
+        As :func:`check_choices` and :func:`check_parent`.
+    """
+    _, chosen = check_choices(network or default_network(recipe), recipe, epochs, name)
+    if parent is not None:
+        _, identity, network = check_parent(parent, network, chosen)
+        parent = identity if in_store(identity, Store(settings().store)) else parent
+    return network or default_network(recipe), parent
 
 
 def check_same_quantity(parent: Bundle, target: str, unit: str, data: TrainingData) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 
 from prefect import flow
 
-from flows.choices import check_choices, default_network
+from flows.choices import check_members, network_and_parent
 from flows.dataset import check_columns
 from flows.featurize import featurize_stage
 from flows.prepare import prepare_stage
@@ -29,20 +29,24 @@ def retrain(
     epochs: int | None = None,
     seed: int = 0,
     name: str = "default",
+    members: int = 1,
+    weights: str = "float32",
+    parent: str | None = None,
 ) -> str:
     """Pull a source, prepare and featurize what is new, and train a model; nothing is done twice.
 
     Parameters are those of the flows ``snapshot`` and ``train``, steps those of ``prepare``.
     Without steps the rows of the source are trained on as they are, which those of a database, with
-    several structures to a composition and values missing, do not allow.
+    several structures to a composition and values missing, do not allow. Give a parent another name
+    than the model's: what continues itself is trained anew each time.
 
     Returns
     -------
     str
         Id of the model; that of the earlier one if the source has not changed.
     """
-    network = network or default_network(recipe)
-    check_choices(network, recipe, epochs, name)
+    network, parent = network_and_parent(network, parent, recipe, epochs, name)
+    check_members(members, weights)
     check = partial(check_columns, target=target, split_column=split_column)
     if steps is None:
         snapshot = snapshot_stage(source, path, formula_column, check=check)
@@ -52,5 +56,16 @@ def retrain(
         snapshot = prepare_stage([pulled], wanted, f"{name}-table")
     features = featurize_stage(snapshot, "composition")
     return train_stage(
-        snapshot, features, target, split_column, network, recipe, epochs, seed, name
+        snapshot,
+        features,
+        target,
+        split_column,
+        network,
+        recipe,
+        epochs,
+        seed,
+        name,
+        members,
+        weights,
+        parent,
     )

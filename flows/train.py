@@ -16,11 +16,11 @@ from flows.choices import (
     check_members,
     check_parent,
     check_same_quantity,
-    default_network,
+    network_and_parent,
 )
 from flows.dataset import check_columns, load
 from flows.featurize import featurize_stage
-from flows.models import in_store, publish_model
+from flows.models import publish_model
 from flows.progress import progress, say
 from flows.seen import check_parent_has_not_seen
 from flows.snapshot import snapshot_of, source_of
@@ -297,13 +297,9 @@ def train(
     str
         Id of the model.
     """
-    _, chosen = check_choices(network or default_network(recipe), recipe, epochs, name)
+    network, parent = network_and_parent(network, parent, recipe, epochs, name)
     check_members(members, weights)
     check_database(database)
-    if parent is not None:
-        _, identity, network = check_parent(parent, network, chosen)
-        parent = identity if in_store(identity, Store(settings().store)) else parent
-    network = network or default_network(recipe)
     check = partial(check_columns, target=target, split_column=split_column, hold_out=hold_out)
     snapshot = snapshot_of(data, formula_column, check)
     features = featurize_stage(snapshot, "composition")

@@ -4,9 +4,10 @@ import random
 
 import pytest
 
+from flows.models import open_model
 from flows.retrain import retrain
 from infra.store import Store
-from irnet_core.errors import DataError
+from irnet_core.errors import DataError, ModelError
 
 SMALL = {"network": "16BARx2-1", "epochs": 2, "name": "small", "target": "gap_ev"}
 
@@ -40,6 +41,17 @@ def test_with_steps_the_snapshot_becomes_a_training_table(store, table):
     assert len(compositions) == len(set(compositions)) >= 30
     assert store.open(model, "models").manifest.inputs["snapshot"] == prepared.id
     assert retrain.fn(source="file", path=table, steps="lowest", **SMALL) == model
+
+
+def test_an_ensemble_that_continues_a_model(store, table):
+    asked = {"source": "file", "path": table, "steps": "lowest", **SMALL}
+    first = retrain.fn(**asked | {"name": "first"})
+    model = retrain.fn(**asked, members=2, weights="bfloat16", parent="first")
+    found, _ = open_model(model, Store(store))
+    assert (len(found.networks), found.card.weights) == (2, "bfloat16")
+    assert found.card.parent["model"] == first
+    with pytest.raises(ModelError, match="1 to"):
+        retrain.fn(**asked, members=0)
 
 
 def test_without_steps_missing_values_are_refused_and_nothing_is_published(store, table):
