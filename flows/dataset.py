@@ -26,14 +26,11 @@ from irnet_core.errors import DataError, FeatureSchemaError
 from irnet_core.feature_schema import FeatureSchema
 from irnet_core.hold_out import BY_ROW, split_without
 from irnet_core.notation import FRACTIONS
-from irnet_core.schema import COMPOSITION, FORMULA, ROW
+from irnet_core.schema import AS_GIVEN, COMPOSITION, FORMULA, ROW
 from irnet_core.split_rules import Given, Rule, SplitRows, Time
 from irnet_core.split_texts import only_pair, parse_split
 from irnet_core.splits import Split
 from irnet_core.training import TrainingData
-
-AS_GIVEN = "as given"
-"""Unit of a column that states none."""
 
 
 @dataclass(frozen=True)

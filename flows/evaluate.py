@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from featurizers.blocks import BLOCKS, encode, without_data
+from featurizers.blocks import encode, without_data
 from featurizers.canonical import canonical_formulas
 from featurizers.formula import parse_formulas
-from flows.dataset import AS_GIVEN, split_rows, stated_unit
-from flows.models import open_model
-from flows.predict import CHUNK
+from flows.dataset import split_rows, stated_unit
+from flows.formulas import CHUNK
+from flows.models import input_blocks, open_model
 from flows.progress import progress
 from flows.seen import seen_by
 from flows.snapshot import is_snapshot, open_snapshot, source_of
@@ -30,7 +30,7 @@ from irnet_core.device import pick_device
 from irnet_core.errors import DataError, ModelError
 from irnet_core.evaluation import Outputs, cost, evaluation, first_member, outputs
 from irnet_core.inference import Predictor
-from irnet_core.schema import COMPOSITION, FORMULA, ROW
+from irnet_core.schema import AS_GIVEN, COMPOSITION, FORMULA, ROW
 from irnet_core.split_rules import Rule
 from irnet_core.split_texts import only_pair, parse_split
 
@@ -108,11 +108,9 @@ def evaluate(
     rule = None if rows is None else parse_split(rows, seed)
     store = Store(settings().store)
     bundles = [(model, *open_model(model, store)) for model in models]
-    for _, bundle, _ in bundles:
-        names = _blocks(bundle)
-        bundle.check_inputs([BLOCKS[name].schema for name in names if name in BLOCKS])
+    blocks = [input_blocks(bundle) for _, bundle, _ in bundles]
     table, source = _table(data, formula_column, store)
-    judged = _judged(table, source, formula_column, target, rule, _blocks(bundles[0][1]))
+    judged = _judged(table, source, formula_column, target, rule, blocks[0])
     near = np.arange(len(judged.truth))
     if below is not None:
         near = np.flatnonzero(np.abs(judged.truth) <= below)
@@ -159,10 +157,6 @@ def evaluate(
         "models": found,
         "notes": notes,
     }
-
-
-def _blocks(bundle: Bundle) -> list[str]:
-    return [block["name"] for block in bundle.card.inputs]
 
 
 def _table(data: str, formula_column: str, store: Store) -> tuple[pa.Table, str]:
@@ -278,7 +272,7 @@ def _judge(
 ) -> dict[str, Any]:
     """Errors, intervals, domain and cost of one model."""
     predictor = Predictor(bundle, pick_device(settings().device))
-    blocks = _blocks(bundle)
+    blocks = input_blocks(bundle)
     n = len(judged.truth)
     with progress(f"evaluate {label}", n) as update:
 

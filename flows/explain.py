@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 from featurizers.blocks import BLOCKS, encode, without_data
 from featurizers.elements import SYMBOLS
 from featurizers.formula import canonical_formulas, parse_formulas
-from flows.models import open_model
+from flows.models import input_blocks, open_model
 from flows.snapshot import open_snapshot, same_database, source_of
 from infra.artifact import DATA, Artifact
 from infra.hulls import KnownPhases, snapshot_facets
@@ -142,8 +142,7 @@ def explain(
     store = Store(settings().store)
     numbers, amounts, canonical = _composition(formula)
     bundle, identity = open_model(model, store)
-    blocks = [block["name"] for block in bundle.card.inputs]
-    bundle.check_inputs([BLOCKS[name].schema for name in blocks if name in BLOCKS])
+    blocks = input_blocks(bundle)
     x = np.asarray(encode(numbers, amounts, blocks))
     center = bundle.inputs.center.numpy()
     scaled = bool(np.any(center)) or bool((bundle.inputs.scale != 1).any())
@@ -229,7 +228,7 @@ def _neighbours(
     source: Artifact,
     bundle: Bundle,
     x: np.ndarray,
-    blocks: list[str],
+    blocks: Sequence[str],
     n: int,
     scaled: bool,
     notes: list[str],

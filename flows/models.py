@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from featurizers.blocks import BLOCKS
 from infra.manifest import Manifest
 from infra.staging import Staging
 from infra.store import Artifact, Store
@@ -57,6 +58,19 @@ def open_model(model: str, store: Store) -> tuple[Bundle, str]:
                 f"{artifact.url} and train the model again"
             )
     return bundle.unpack(files, artifact.url), artifact.id
+
+
+def input_blocks(bundle: Bundle) -> tuple[str, ...]:
+    """Blocks of features that a model sees, in order.
+
+    Raises
+    ------
+    FeatureSchemaError
+        If it was trained on other definitions of them than today's.
+    """
+    names = tuple(str(block["name"]) for block in bundle.card.inputs)
+    bundle.check_inputs([BLOCKS[name].schema for name in names if name in BLOCKS])
+    return names
 
 
 def _is_bundle(model: str) -> bool:

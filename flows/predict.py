@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from featurizers.blocks import BLOCKS, encode, without_data
-from featurizers.formula import parse_formulas
-from flows.models import open_model
+from flows.formulas import OUTPUTS, predict_formulas
+from flows.models import input_blocks, open_model
 from flows.output import user_file
 from flows.progress import progress
 from infra.settings import settings
@@ -21,19 +20,7 @@ from infra.threads import use_threads
 from irnet_core.device import pick_device
 from irnet_core.errors import DataError
 from irnet_core.inference import Predictor
-from irnet_core.schema import (
-    DOMAIN_PERCENTILE,
-    FORMULA,
-    LOWER_90,
-    PREDICTION,
-    PREDICTION_STD,
-    REASON,
-    UPPER_90,
-)
-
-CHUNK = 65_536
-#: Columns of a :class:`irnet_core.inference.Prediction`, in its order.
-OUTPUTS = (PREDICTION, PREDICTION_STD, LOWER_90, UPPER_90, DOMAIN_PERCENTILE)
+from irnet_core.schema import DOMAIN_PERCENTILE, FORMULA, PREDICTION, REASON
 
 
 def predict(model: str, source: str, output: str, formula_column: str) -> tuple[int, int]:
@@ -57,7 +44,7 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
     ------
     DataError
         If no formula can be used, or the table has a column ``prediction`` or another of
-        :data:`OUTPUTS` already.
+        :data:`flows.formulas.OUTPUTS` already.
 
     Notes
     -----
@@ -68,8 +55,7 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
     if not Path(output).parent.is_dir():
         raise DataError("its folder does not exist: make it first", source=output)
     bundle, _ = open_model(model, Store(settings().store))
-    blocks = [block["name"] for block in bundle.card.inputs]
-    bundle.check_inputs([BLOCKS[name].schema for name in blocks if name in BLOCKS])
+    blocks = input_blocks(bundle)
     # from CSV to CSV the user's own columns pass through letter by letter, 001 stays 001
     table = TableFile(source, formula_column, as_text=Path(output).suffix == ".csv").read()
     for column in (*OUTPUTS, REASON):
@@ -79,21 +65,10 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
             )
     use_threads(settings())
     predictor = Predictor(bundle, pick_device(settings().device))
-    values: dict[str, np.ndarray] = {}
-    reasons: dict[int, str] = {}
     with progress("predict", table.num_rows) as update:
-        for start in range(0, table.num_rows, CHUNK):
-            formulas = table.column(FORMULA.name).slice(start, CHUNK).to_pylist()
-            parsed = parse_formulas(formulas)
-            bad = parsed.reasons | without_data(parsed.numbers)
-            reasons |= {start + row: reason for row, reason in bad.items()}
-            good = np.setdiff1d(np.arange(len(formulas)), np.fromiter(bad, np.int64, len(bad)))
-            inputs = encode(parsed.numbers[good], parsed.amounts[good], blocks)
-            for column, found in zip(OUTPUTS, predictor.predict(inputs), strict=True):
-                if found is not None:
-                    whole = values.setdefault(column.name, np.full(table.num_rows, np.nan))
-                    whole[start + good] = found.cpu().numpy()
-            update(start + len(formulas), "")
+        values, reasons = predict_formulas(
+            predictor, blocks, table.column(FORMULA.name), lambda done: update(done, "")
+        )
     if len(reasons) == table.num_rows:
         first = min(reasons)
         raise DataError(

@@ -15,12 +15,12 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from featurizers.blocks import BLOCKS, encode
+from featurizers.blocks import encode
 from featurizers.hulls import MAX_ELEMENTS
 from featurizers.self_consistent import self_consistent
 from flows.filled import binaries, filled_phases
 from flows.limits import compositions_of
-from flows.models import open_model
+from flows.models import input_blocks, open_model
 from flows.screen_plan import HullPlan, Plan
 from infra.folder import Folder
 from infra.hulls import snapshot_facets
@@ -58,8 +58,7 @@ class CompositionModel:
     """A trained model that sees compositions through the featurizers."""
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
-        self.blocks = tuple(block["name"] for block in bundle.card.inputs)
-        bundle.check_inputs([BLOCKS[name].schema for name in self.blocks if name in BLOCKS])
+        self.blocks = input_blocks(bundle)
         self.predictor = Predictor(bundle, device)
         self.on_cpu = device.type == "cpu"
 

@@ -30,12 +30,11 @@ from infra.settings import settings
 from infra.staging import Staging
 from infra.store import Store
 from infra.threads import use_threads
-from irnet_core import bundle
-from irnet_core.bundle import Bundle, Card
+from irnet_core.bundle import Bundle
 from irnet_core.device import has_native_bf16, pick_device
 from irnet_core.ensemble import fit_members
 from irnet_core.hold_out import HOLD_OUT
-from irnet_core.judging import judged
+from irnet_core.judging import assembled, judged
 from irnet_core.recipes import Recipe
 from irnet_core.training import Fitted, Start, Status, TrainingData
 
@@ -119,20 +118,14 @@ def train_stage(
             starts_of(started_from, target),
             dataset.unit,
         )
-        first = fits[0]
-        card = Card(
+        made = assembled(
+            fits,
+            chosen,
+            schemas(chosen.inputs),
             name=name,
-            network=first.network.notation,
             target=target,
             unit=dataset.unit,
-            inputs=[
-                {"name": schema.name, "hash": schema.hash, "columns": len(schema.columns)}
-                for schema in schemas(chosen.inputs)
-            ],
-            recipe=asdict(chosen),
             seed=seed,
-            epochs=first.progress.epoch,
-            best_epoch=first.progress.best_epoch,
             data={
                 "source": source_of(source),
                 "snapshot": source.id,
@@ -143,24 +136,11 @@ def train_stage(
             }
             | ({} if database is None else {"database": database}),
             split=split.description,
-            metrics={},
-            history=[asdict(evaluation) for evaluation in first.progress.history],
-            versions=bundle.versions() | {"irnet-screening": code_version()},
             created=started,
-            members=[
-                {
-                    "seed": seed + i,
-                    "epochs": fitted.progress.epoch,
-                    "best_epoch": fitted.progress.best_epoch,
-                    "validation_mae": fitted.progress.best_mae,
-                }
-                for i, fitted in enumerate(fits)
-            ],
             weights=weights,
             parent=provenance,
+            code={"irnet-screening": code_version()},
         )
-        networks = tuple(fitted.network for fitted in fits)
-        made = Bundle(card, networks, first.inputs, first.target)
         made = judged(made, data, device=device, seed=seed)
         return publish_model(
             staging,

@@ -24,7 +24,7 @@ def fit_members(
     seed: int,
     members: int,
     device: torch.device,
-    folder: Folder,
+    folder: Folder | None,
     starts: tuple[Start, ...] = (),
     keep: bool = False,
     report: Callable[[int, Status], None],
@@ -40,7 +40,7 @@ def fit_members(
     data, notation, recipe, device
         As for :func:`irnet_core.training.fit`.
     seed, members : int
-    folder : Folder
+    folder : Folder, optional
         Where checkpoints go. A member that has finished is not trained again.
     starts : tuple of Start
         Networks of one model to continue from, in turn: they have the same scalers.
@@ -65,12 +65,15 @@ def fit_members(
         report(member, status)
 
     def one(member: int) -> Fitted:
+        own = folder
+        if folder is not None and members > 1:
+            own = Prefixed(folder, f"member-{member}-")
         return fit(
             scaled,
             notation,
             recipe,
             seed=seed + member,
-            folder=Prefixed(folder, f"member-{member}-") if members > 1 else folder,
+            folder=own,
             start=starts[member % len(starts)] if starts else None,
             keep=members > 1 or keep,
             report=partial(heard, member),

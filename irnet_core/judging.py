@@ -1,21 +1,89 @@
-"""Judge trained networks on the validation rows, and calibrate what they say of new ones."""
+"""From trained networks to a model: judged on the validation rows, calibrated for new ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from irnet_core.bundle import Bundle, rounded
+from irnet_core.bundle import Bundle, Card, rounded, versions
 from irnet_core.calibration import MIN_ROWS, Calibration, honest_coverage
 from irnet_core.domain import Domain, error_by_percentile
+from irnet_core.feature_schema import FeatureSchema
 from irnet_core.inference import Predictor
 from irnet_core.metrics import metrics
-from irnet_core.training import TrainingData
+from irnet_core.recipes import Recipe
+from irnet_core.training import Fitted, TrainingData
 
 MOST_DOMAIN_ROWS = 100_000
+
+
+def assembled(
+    fits: Sequence[Fitted],
+    recipe: Recipe,
+    inputs: Sequence[FeatureSchema],
+    *,
+    name: str,
+    target: str,
+    unit: str,
+    seed: int,
+    data: dict[str, Any],
+    split: dict[str, Any],
+    created: str,
+    weights: str = "float32",
+    parent: dict[str, Any] | None = None,
+    code: dict[str, str] | None = None,
+) -> Bundle:
+    """Networks that were trained together, with their card, not judged yet.
+
+    Parameters
+    ----------
+    fits : sequence of Fitted
+        With seeds from ``seed`` on.
+    recipe : Recipe
+    inputs : sequence of FeatureSchema
+        Blocks that the networks see, in order.
+    name, target, unit, data, split, created, weights, parent
+        As in :class:`irnet_core.card.Card`.
+    code : dict, optional
+        Versions beside those of :func:`irnet_core.bundle.versions`.
+    """
+    first = fits[0]
+    card = Card(
+        name=name,
+        network=first.network.notation,
+        target=target,
+        unit=unit,
+        inputs=[
+            {"name": schema.name, "hash": schema.hash, "columns": len(schema.columns)}
+            for schema in inputs
+        ],
+        recipe=asdict(recipe),
+        seed=seed,
+        epochs=first.progress.epoch,
+        best_epoch=first.progress.best_epoch,
+        data=data,
+        split=split,
+        metrics={},
+        history=[asdict(evaluation) for evaluation in first.progress.history],
+        versions=versions() | (code or {}),
+        created=created,
+        members=[
+            {
+                "seed": seed + i,
+                "epochs": fitted.progress.epoch,
+                "best_epoch": fitted.progress.best_epoch,
+                "validation_mae": fitted.progress.best_mae,
+            }
+            for i, fitted in enumerate(fits)
+        ],
+        weights=weights,
+        parent=parent or {},
+    )
+    return Bundle(card, tuple(f.network for f in fits), first.inputs, first.target)
 
 
 def judged(bundle: Bundle, data: TrainingData, *, device: torch.device, seed: int) -> Bundle:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
+AS_GIVEN = "as given"
+"""Unit of a column that states none."""
 
 
 @dataclass(frozen=True)

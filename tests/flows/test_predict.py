@@ -98,7 +98,7 @@ def test_other_formula_column_keeps_its_name(predict, tmp_path):
 
 def test_rows_do_not_depend_on_each_other(predict, tmp_path, monkeypatch):
     formulas = [f"Na{i}Cl{j}" for i in range(1, 30) for j in range(1, 30)]
-    monkeypatch.setattr("flows.predict.CHUNK", 100)
+    monkeypatch.setattr("flows.formulas.CHUNK", 100)
     (tmp_path / "a.csv").write_text("formula\n" + "\n".join(["Xx", *formulas]))
     (tmp_path / "b.csv").write_text("formula\n" + "\n".join(formulas[::-1]))
     one = pa_csv.read_csv(predict(tmp_path / "a.csv", "c.csv")[1])["prediction"].to_pylist()
