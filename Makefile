@@ -55,7 +55,7 @@ server: $(VENV)/.runtime ## Start a Prefect server at port PORT (4200), until Ct
 	$(BIN)/prefect --no-prompt server start --port $(PORT)
 
 deploy: $(VENV)/.runtime ## Register the deployments of prefect.yaml with the server
-	$(BIN)/python -m flows.server
+	$(BIN)/python -m flows.deployments
 	$(BIN)/prefect --no-prompt deploy --all
 
 worker: $(VENV)/.runtime ## Run what deployments start in the work pool POOL (irnet), until Ctrl-C

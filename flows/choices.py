@@ -19,6 +19,7 @@ from irnet_core.recipes import Recipe
 from irnet_core.recipes import recipe as recipe_of
 from irnet_core.training_data import TrainingData
 
+LARGEST_SEED = 2**63 - 1 - MAX_MEMBERS
 MOST_TIMES = 100.0  # that values of one quantity vary more, or less, from one table to another
 
 
@@ -58,8 +59,8 @@ def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> t
     return notation, chosen if epochs is None else chosen.with_epochs(epochs)
 
 
-def check_members(members: int, weights: str) -> None:
-    """Make sure, before any work, that an ensemble can be made.
+def check_members(members: int, weights: str, seed: int = 0) -> None:
+    """Make sure, before any work, that an ensemble with seeds from one on can be made.
 
     Raises
     ------
@@ -70,6 +71,8 @@ def check_members(members: int, weights: str) -> None:
         raise ModelError(f"an ensemble has 1 to {MAX_MEMBERS} members, not {members}")
     if weights not in WEIGHT_TYPES:
         raise ModelError(f"weights {weights!r} are not known: choose {' or '.join(WEIGHT_TYPES)}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ModelError(f"a seed is a whole number from 0 to {LARGEST_SEED}, not {seed}")
 
 
 def check_database(database: str | None) -> None:

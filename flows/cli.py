@@ -40,11 +40,17 @@ def main() -> None:
     except SystemExit as end:
         # Arrow may still be starting reader threads when a check has failed on what they read,
         # and the interpreter's own way out then aborts. A Prefect server waits for its last log.
-        if end.code == 1 and "PREFECT_API_URL" not in os.environ:
+        if end.code == 1 and not _has_server():
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(1)
         raise
+
+
+def _has_server() -> bool:
+    """Whether a Prefect server is told what happens; where Prefect was not needed, none is."""
+    found = sys.modules.get("prefect.settings")
+    return found is not None and bool(found.PREFECT_API_URL.value())
 
 
 @app.callback()

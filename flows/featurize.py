@@ -25,7 +25,7 @@ from featurizers.elements import Missing
 from featurizers.passthrough import passthrough_schema
 from featurizers.structure import structure_schema
 from flows.partition import Part, Work, featurize_part, plan
-from flows.progress import progress
+from flows.progress import progress, say
 from flows.snapshot import open_snapshot, source_of
 from flows.stage import stage
 from infra.artifact import FAILED_ROWS
@@ -92,7 +92,7 @@ def _compute(snapshot: Artifact, staging: Staging, parts: list[Part], work: Work
     with (
         progress("featurize", len(parts)) as update,
         _cluster_errors(source_of(snapshot), work),
-        dask_client(settings(), most_workers=len(missing)) as client,
+        dask_client(settings(), most_workers=len(missing), say=say) as client,
     ):
         futures = client.map(
             featurize_part,
@@ -134,7 +134,7 @@ def _instead(stage: str, work: Work) -> str:
     return "a table with " + ("other structures" if work.needs_structures else "other elements")
 
 
-@stage("featurize")
+@stage("featurize", makes="features")
 def featurize_stage(
     snapshot: str,
     features: str | None = "composition",

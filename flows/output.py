@@ -55,15 +55,26 @@ def made(kind: str, id_: str) -> Artifact:
     from infra.store import Store
 
     artifact = Store(settings().store).open(id_, kind)
-    manifest = artifact.manifest
-    rows = "" if manifest.rows is None else f", {manifest.rows:,} rows"
-    out.print(f"{kind}/{id_}: {manifest.what.rstrip('.')}{rows}", soft_wrap=True)
+    out.print(headline(artifact), soft_wrap=True)
     rejected(artifact)
     return artifact
 
 
+def headline(artifact: Artifact) -> str:
+    """What something is, in one line."""
+    manifest = artifact.manifest
+    rows = "" if manifest.rows is None else f", {manifest.rows:,} rows"
+    return f"{manifest.kind}/{manifest.id}: {manifest.what.rstrip('.')}{rows}"
+
+
 def rejected(artifact: Artifact) -> None:
     """Say how many rows of something were left out, and why."""
+    if said := left_out(artifact):
+        out.print(said, soft_wrap=True)
+
+
+def left_out(artifact: Artifact) -> str:
+    """How many rows of something were left out, and why; nothing where all are in."""
     from infra.artifact import LEFT_OUT
 
     counts, rows = artifact.manifest.counts, artifact.manifest.rows or 0
@@ -71,11 +82,11 @@ def rejected(artifact: Artifact) -> None:
         file = next(name for name in LEFT_OUT if name in artifact.manifest.files)
         most = sorted(counts.get("reasons", {}).items(), key=lambda item: -item[1])[:3]
         often = ", ".join(f"{reason} ({count})" for reason, count in most)
-        out.print(
+        return (
             f"{number:,} of {rows + number:,} rows cannot be used: {often}; see "
-            f"{artifact.path(file)}",
-            soft_wrap=True,
+            f"{artifact.path(file)}"
         )
+    return ""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from infra.store import Store
 from irnet_core.schema import FORMATION_ENERGY
 
 
-@stage("prepare")
+@stage("prepare", makes="snapshots")
 def prepare_stage(snapshots: list[str], wanted: Preparation, name: str) -> str:
     """Publish a training table made of snapshots; returns its id."""
     store = Store(settings().store)

@@ -54,7 +54,7 @@ def progress(what: str, total: float) -> Iterator[Update]:
         nonlocal said, first
         now = time.monotonic()
         since, before = first = first or (now, done)
-        if now - said >= SECONDS_BETWEEN_LINES:
+        if now - said >= SECONDS_BETWEEN_LINES and done < total:
             said = now
             more = done - before
             left = _duration((now - since) * (total - done) / more) if more else "unknown time"

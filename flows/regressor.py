@@ -123,7 +123,7 @@ class IRNetRegressor(RegressorMixin, BaseEstimator):
         """
         name = self.network or default_network(self.recipe)
         notation, recipe = check_choices(name, self.recipe, self.epochs, "regressor")
-        check_members(self.members, "float32")
+        check_members(self.members, "float32", self.random_state)
         device, started = pick_device(self.device), utc_now()
         texts = _texts(formulas)
         target = _target(y, len(texts))

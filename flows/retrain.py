@@ -12,8 +12,10 @@ from flows.featurize import featurize_stage
 from flows.prepare import prepare_stage
 from flows.snapshot import snapshot_stage
 from flows.train import train_stage
+from infra.refs import user_name
 from infra.snapshots.funnel import Steps
 from infra.snapshots.prepare import Preparation, steps_named
+from irnet_core.split_texts import parse_split
 
 
 @flow(name="retrain")
@@ -46,13 +48,17 @@ def retrain(
         Id of the model; that of the earlier one if the source has not changed.
     """
     network, parent = network_and_parent(network, parent, recipe, epochs, name)
-    check_members(members, weights)
+    check_members(members, weights, seed)
+    parse_split(split_column)
+    wanted = None
+    if steps is not None:
+        user_name(f"{name}-table")
+        wanted = Preparation(target=target, steps=Steps(steps_named(steps)))
     check = partial(check_columns, target=target, split_column=split_column)
-    if steps is None:
+    if wanted is None:
         snapshot = snapshot_stage(source, path, formula_column, check=check)
     else:
         pulled = snapshot_stage(source, path, formula_column)
-        wanted = Preparation(target=target, steps=Steps(steps_named(steps)))
         snapshot = prepare_stage([pulled], wanted, f"{name}-table")
     features = featurize_stage(snapshot, "composition")
     return train_stage(

@@ -78,7 +78,7 @@ def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> N
         return
     with (
         _cluster_errors(),
-        dask_client(settings(), most_workers=len(missing), native=True) as client,
+        dask_client(settings(), most_workers=len(missing), native=True, say=say) as client,
     ):
         ENDED.discard(staging.local_dir)
         try:
@@ -119,7 +119,7 @@ def _merged(plan: Plan, shards: list[Shard], staging: Staging) -> tuple[TopK, Co
     return best, funnel
 
 
-@stage("screen")
+@stage("screen", makes="screens")
 def screen_stage(request: Request) -> str:
     """Publish a ranked table; returns its id."""
     store = Store(settings().store)

@@ -1,7 +1,7 @@
 """What the deployments need of a Prefect server: that it is ready, and has their work pools.
 
-``python -m flows.server`` sees to both before ``prefect deploy --all``; ``make deploy`` runs it.
-Run again, it changes nothing.
+``python -m flows.server`` sees to both, before a worker starts, and :mod:`flows.deployments` before
+deployments are registered. Run again, it changes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_CLOUD_API_URL
 
 from irnet_core.errors import IRNetError
 
@@ -32,19 +32,46 @@ def wait_until_ready(url: str, seconds: float) -> None:
     Raises
     ------
     IRNetError
-        If it is not ready by then.
+        If it is not ready by then, or something else answers.
     """
     end = time.monotonic() + seconds
     while True:
-        with suppress(httpx.TransportError):  # it is not up yet, or not there
-            if httpx.get(f"{url}/ready", timeout=10.0).status_code < 500:
+        try:
+            answer = httpx.get(f"{url}/ready", timeout=10.0)
+        except httpx.TransportError:  # it is not up yet, or not there
+            pass
+        except httpx.InvalidURL as error:
+            raise IRNetError(f"PREFECT_API_URL is {shown(url)!r}, no address: {error}") from error
+        else:
+            if _is_ready(answer, url):
                 return
         if time.monotonic() >= end:
             raise IRNetError(
-                f"no Prefect server answers at {url}: start one with make server, or unset "
+                f"no Prefect server answers at {shown(url)}: start one with make server, or unset "
                 "PREFECT_API_URL to do without"
             )
         time.sleep(0.5)
+
+
+def _is_ready(answer: httpx.Response, url: str) -> bool:
+    """Whether a server has its database; raises IRNetError where it is no API of Prefect."""
+    if answer.status_code in (401, 403) or url.startswith(PREFECT_CLOUD_API_URL.value()):
+        return True  # asks for credentials, which Prefect's own client has
+    if answer.status_code >= 500:
+        return False
+    kind = answer.headers.get("content-type", "")
+    if answer.status_code != 200 or not kind.startswith("application/json"):
+        raise IRNetError(
+            f"what answers at {shown(url)} is no API of Prefect: let PREFECT_API_URL end in /api, "
+            "as in http://127.0.0.1:4200/api"
+        )
+    return True
+
+
+def shown(url: str) -> str:
+    """An address as messages may show it, without a password."""
+    scheme, found, rest = url.partition("://")
+    return f"{scheme}{found}{rest.rpartition('@')[2]}"
 
 
 def create_work_pools(deployments: Path = DEPLOYMENTS) -> list[str]:
@@ -91,6 +118,6 @@ if __name__ == "__main__":
         if not api:
             raise IRNetError("set PREFECT_API_URL, for example to http://127.0.0.1:4200/api")
         wait_until_ready(api, seconds=300)
-        sys.stdout.write(f"work pools at {api}: {', '.join(create_work_pools())}\n")
+        sys.stdout.write(f"work pools at {shown(api)}: {', '.join(create_work_pools())}\n")
     except IRNetError as error:
         sys.exit(f"error: {error}")

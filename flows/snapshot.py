@@ -83,7 +83,7 @@ def _is_needed(parameter: inspect.Parameter, given: Collection[str]) -> bool:
     return parameter.default is parameter.empty and parameter.name not in given
 
 
-@stage("snapshot")
+@stage("snapshot", makes="snapshots")
 def snapshot_stage(
     source: str,
     path: str | None = None,

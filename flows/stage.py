@@ -11,22 +11,34 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import Flow, task
+import httpx
+from prefect import Flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL
 
-from flows.server import wait_until_ready
+from flows.output import headline, left_out
+from flows.server import shown, wait_until_ready
+from infra.manifest import utc_now
+from infra.settings import settings
+from infra.store import Store
+from irnet_core.errors import IRNetError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def stage(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def stage(name: str, makes: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function a stage.
 
     A stage takes and returns ids, paths and parameters, never frames; what it makes lies in the
     store, which also caches it, so Prefect is told not to hash inputs.
+
+    Parameters
+    ----------
+    name : str
+    makes : str, optional
+        Kind of what it returns the id of; the log of the run then says what that is.
     """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
@@ -34,12 +46,29 @@ def stage(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            result: R = (as_task if FlowRunContext.get() else function)(*args, **kwargs)
+            if FlowRunContext.get() is None:
+                return function(*args, **kwargs)
+            begun = utc_now()
+            result: R = as_task(*args, **kwargs)
+            if makes is not None:
+                _log(makes, str(result), begun)
             return result
 
         return call
 
     return wrap
+
+
+def _log(kind: str, id_: str, begun: str) -> None:
+    """Tell the log of a run what a stage has made, or found made: it has no terminal to read."""
+    artifact = Store(settings().store).open(id_, kind)
+    manifest, log = artifact.manifest, get_run_logger()
+    error = manifest.counts.get("validation_mae")
+    mae = "" if error is None else f", validation MAE {error:.4g}"
+    since = "" if manifest.finished >= begun else f"; nothing is new since {manifest.finished}"
+    log.info("%s%s%s", headline(artifact), mae, since)
+    if said := left_out(artifact):
+        log.info("%s", said)
 
 
 def run(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -48,10 +77,16 @@ def run(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     Raises
     ------
     IRNetError
-        If ``PREFECT_API_URL`` names a server that does not answer.
+        If ``PREFECT_API_URL`` names a server that does not answer, or no longer.
     """
     url = PREFECT_API_URL.value()
-    if url:
-        wait_until_ready(url, seconds=0)
-    result: R = (flow if url else flow.fn)(*args, **kwargs)
-    return result
+    if not url:
+        return flow.fn(*args, **kwargs)
+    wait_until_ready(url, seconds=0)
+    try:
+        return flow(*args, **kwargs)
+    except httpx.TransportError as error:  # those of pulls are errors of their sources
+        raise IRNetError(
+            f"the Prefect server at {shown(url)} was lost on the way: start it and run this again, "
+            "what was finished is in the store"
+        ) from error

@@ -101,7 +101,7 @@ def cells_stage(
     return run
 
 
-@stage("study-report")
+@stage("study-report", makes="studies")
 def report_stage(grid: Grid, rows: Sequence[Row], inputs: dict[str, str]) -> str:
     """Publish results, figures and the page; returns their id.
 

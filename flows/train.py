@@ -39,7 +39,7 @@ from irnet_core.recipes import Recipe
 from irnet_core.training import Fitted, Start, Status, TrainingData
 
 
-@stage("train")
+@stage("train", makes="models")
 def train_stage(
     snapshot: str,
     features: str,
@@ -59,7 +59,7 @@ def train_stage(
     """Publish a model trained on published features; returns its id."""
     store = Store(settings().store)
     notation, chosen = check_choices(network, recipe, epochs, name)
-    check_members(members, weights)
+    check_members(members, weights, seed)
     started_from: Bundle | None = None
     provenance: dict[str, object] = {}
     if parent is not None:
@@ -278,7 +278,7 @@ def train(
         Id of the model.
     """
     network, parent = network_and_parent(network, parent, recipe, epochs, name)
-    check_members(members, weights)
+    check_members(members, weights, seed)
     check_database(database)
     check = partial(check_columns, target=target, split_column=split_column, hold_out=hold_out)
     snapshot = snapshot_of(data, formula_column, check)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import dask
+from dask.utils import parse_timedelta
 from distributed import Client, LocalCluster
+from distributed.core import rpc
+from distributed.security import Security
 
 from infra.settings import Settings
 from irnet_core.errors import IRNetError
@@ -45,7 +49,10 @@ CLUSTERS = {
 
 @contextmanager
 def dask_client(
-    settings: Settings, most_workers: int | None = None, native: bool = False
+    settings: Settings,
+    most_workers: int | None = None,
+    native: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Client]:
     """Client of the Dask cluster in the settings, by default one on this machine.
 
@@ -60,6 +67,8 @@ def dask_client(
         The tasks spend their time in torch and numpy, which release Python's lock, and can share
         memory. On this machine up to :data:`FEW` workers are then threads of this process, which
         start at once and hold what they read once; tasks take :func:`infra.threads.one_thread`.
+    say : callable, optional
+        Told that the cluster has no worker yet, which work then waits for.
 
     Raises
     ------
@@ -67,9 +76,10 @@ def dask_client(
         If no scheduler answers, or the named cluster cannot be started.
     """
     # a cluster's comings and goings are no news; its errors reach us as exceptions
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if settings.dask_address:
         with _running(settings.dask_address) as client:
+            _say_who_is_missing(client, f"the scheduler at {settings.dask_address}", say)
             yield client
         return
     configuration: dict[str, int] = _EVERYWHERE | (_NATIVE if native else {})
@@ -79,6 +89,7 @@ def dask_client(
         else:
             made = _named(settings, most_workers)
         with made as cluster, _client(cluster) as client:
+            _say_who_is_missing(client, f"the cluster {settings.dask_cluster!r}", say)
             yield client
 
 
@@ -86,13 +97,35 @@ def _client(address: Any) -> Client:
     return Client(address, set_as_default=False)
 
 
+def _say_who_is_missing(client: Client, cluster: str, say: Callable[[str], None]) -> None:
+    if not client.scheduler_info()["workers"]:
+        say(f"{cluster} has no Dask worker yet: waiting for one to start")
+
+
 def _running(address: str) -> Client:
+    """Client of a scheduler at an address, once it is sure that one is there."""
     try:
-        return _client(address)
-    except (OSError, ValueError) as error:  # nobody there, or no address at all
+        kind = asyncio.run(_kind(address))
+    except (OSError, ValueError) as error:  # nobody there, somebody else, or no address at all
         raise IRNetError(
             f"no Dask scheduler answers at {address}: start it, or unset IRNET_DASK_ADDRESS"
         ) from error
+    if kind != "Scheduler":
+        raise IRNetError(
+            f"the Dask process at {address} is a {kind.lower()}: name the scheduler's own address "
+            "in IRNET_DASK_ADDRESS"
+        )
+    return _client(address)
+
+
+async def _kind(address: str) -> str:
+    """What a Dask process says it is; Dask's own client waits for ever where a web server is."""
+    seconds = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
+    async with asyncio.timeout(seconds):
+        connection = Security().get_connection_args("client")
+        async with rpc(address, connection_args=connection) as process:
+            identity = await process.identity()
+    return str(identity["type"])
 
 
 def _local(settings: Settings, most_workers: int | None, native: bool) -> LocalCluster:
@@ -105,7 +138,7 @@ def _local(settings: Settings, most_workers: int | None, native: bool) -> LocalC
             processes=False,
             memory_limit=0,  # Dask would count this whole process
             dashboard_address=None,
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
         )
     with _without_allocator():
         return LocalCluster(
@@ -114,7 +147,7 @@ def _local(settings: Settings, most_workers: int | None, native: bool) -> LocalC
             processes=True,
             memory_limit=int(settings.dask_memory_limit),
             dashboard_address="127.0.0.1:0",  # any free port, and for this machine alone
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
             env=_ONE_THREAD,
         )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from typing import Any, Literal
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError
+from pydantic import ByteSize, Field, NonNegativeFloat, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from irnet_core.errors import IRNetError
@@ -104,7 +106,7 @@ class Settings(BaseSettings):
     request_gap_s: float = Field(default=0.2, ge=0)
     """Least time between the starts of two requests to a server, in seconds."""
 
-    request_gaps_s: dict[str, float] = Field(default_factory=dict)
+    request_gaps_s: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     """That time for single sources instead: ``IRNET_REQUEST_GAPS_S={"aflow": 1.0, "mp": 0.05}``."""
 
     http_timeout_s: float = Field(default=90.0, gt=0)
@@ -133,21 +135,50 @@ class Settings(BaseSettings):
     """Rows of a pull that a server may be unable to give before the pull fails."""
 
 
+#: Where a text is to be JSON.
+_EXAMPLES = {
+    "dask_cluster_options": '{"cores": 16, "memory": "64GB"}',
+    "request_gaps_s": '{"aflow": 1.0}',
+}
+
+
 def settings() -> Settings:
     """Settings as the environment gives them at this moment.
 
     Raises
     ------
     IRNetError
-        If a variable holds a value that cannot be used.
+        If a variable holds a value that cannot be used, or has nearly the name of a setting.
     """
+    _refuse_misspelled()
     try:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        variable = name if name.startswith("MP_API_") else f"IRNET_{name}".upper()
         value = "set" if name == "MP_API_KEY" else repr(first["input"])
-        raise IRNetError(f"{variable} is {value}: {first['msg']}; correct or unset it") from error
+        raise IRNetError(
+            f"{_variable(name)} is {value}: {first['msg']}; correct or unset it"
+        ) from error
     except SettingsError as error:  # text that is to be JSON and is not
-        raise IRNetError(f'{error}: give it as JSON, such as {{"aflow": 1.0}}') from error
+        name = next((name for name in _EXAMPLES if f'"{name}"' in str(error)), "")
+        example = _EXAMPLES.get(name, "{}")
+        raise IRNetError(
+            f"{_variable(name)} is {os.environ.get(_variable(name), '')!r}, no JSON: give it as "
+            f"{example}, or unset it"
+        ) from error
+
+
+def _variable(name: str) -> str:
+    """Environment variable of a field."""
+    return name.upper() if name.upper().startswith("MP_API_") else f"IRNET_{name}".upper()
+
+
+def _refuse_misspelled() -> None:
+    """A store or a limit that is misspelled would be none, without a word."""
+    known = [_variable(name) for name in Settings.model_fields]
+    for name, value in os.environ.items():
+        if not (name.startswith("IRNET_") and value) or name in known:
+            continue
+        if near := difflib.get_close_matches(name, known, n=1, cutoff=0.88):
+            raise IRNetError(f"{name} is no setting, {near[0]} is: correct or unset it")

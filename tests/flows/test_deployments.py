@@ -6,8 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -17,8 +19,14 @@ import yaml
 from prefect import flow
 from prefect.context import TaskRunContext
 from prefect.server.schemas.schedules import CronSchedule
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_HOME,
+    temporary_settings,
+)
 
+from flows.deployments import listed
 from flows.server import wait_until_ready
 from flows.stage import run, stage
 from infra.query import RANKED
@@ -110,9 +118,12 @@ class Served:
 
     def deploy(self):
         """What ``make deploy`` does."""
-        for command in ("python -m flows.server", "prefect --no-prompt deploy --all"):
+        said = []
+        for command in ("python -m flows.deployments", "prefect --no-prompt deploy --all"):
             done = self(*command.split())
             assert done.returncode == 0, done.stdout + done.stderr
+            said.append(done.stdout)
+        return said[0]
 
     def start(self, deployment, **parameters):
         """Run a deployment to its end; returns its flow run and the names of its tasks."""
@@ -121,13 +132,23 @@ class Served:
         log = (self.folder / "worker.log").read_text(encoding="utf-8")
         assert done.returncode == 0, done.stdout + done.stderr + log
         name = {"name": {"any_": [deployment.partition("/")[2]]}}
-        (made,) = self.runs(deployments=name)
+        *_, made = self.runs(deployments=name)
         tasks = self.ask("task_runs/filter", flow_runs={"id": {"any_": [made["id"]]}})
         assert {task["state_type"] for task in tasks} == {"COMPLETED"}
         return made, sorted(task["name"].rpartition("-")[0] for task in tasks)
 
     def ask(self, what, **filters):
         return httpx.post(f"{self.url}/{what}", json=filters, timeout=60).raise_for_status().json()
+
+    def log(self, made, wanted):
+        """Log of a flow run, once it holds some words: Prefect sends it in batches."""
+        found, end = "", time.monotonic() + PATIENCE
+        while wanted not in found and time.monotonic() < end:
+            time.sleep(0.5)
+            lines = self.ask("logs/filter", logs={"flow_run_id": {"any_": [made["id"]]}})
+            found = "\n".join(line["message"] for line in lines)
+        assert wanted in found
+        return found
 
     def runs(self, **filters):
         """Flow runs that have begun, oldest first."""
@@ -155,9 +176,8 @@ def served_test(test):
 
 
 def test_deployments_name_flows_and_their_parameters():
-    listed = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     names = []
-    for deployment in listed:
+    for deployment in listed(ROOT / "prefect.yaml"):
         module, _, function = deployment["entrypoint"].rpartition(".")
         entry = getattr(importlib.import_module(module), function)
         names.append(f"{entry.name}/{deployment['name']}")
@@ -170,8 +190,8 @@ def test_deployments_name_flows_and_their_parameters():
 
 
 def test_every_database_has_a_schedule():
-    listed = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    pulls = {d["name"]: d for d in listed if d["entrypoint"] == "flows.snapshot.snapshot"}
+    deployments = listed(ROOT / "prefect.yaml")
+    pulls = {d["name"]: d for d in deployments if d["entrypoint"] == "flows.snapshot.snapshot"}
     assert list(pulls) == DATABASES
     starts = []
     for name, deployment in pulls.items():
@@ -191,8 +211,7 @@ def test_every_database_has_a_schedule():
 
 def test_the_docs_name_every_deployment():
     text = (ROOT / "docs" / "deployments.md").read_text(encoding="utf-8")
-    listed = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    for deployment in listed:
+    for deployment in listed(ROOT / "prefect.yaml"):
         flow_name = deployment["entrypoint"].rpartition(".")[2]
         assert f"`{flow_name}/{deployment['name']}`" in text
 
@@ -207,6 +226,96 @@ def test_stages_are_plain_functions_without_a_server(monkeypatch):
 def test_a_server_that_is_down_is_named():
     with pytest.raises(IRNetError, match="no Prefect server answers at http://127.0.0.1:9/api"):
         wait_until_ready("http://127.0.0.1:9/api", seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("http://127.0.0.1:port/api", "PREFECT_API_URL is 'http://127.0.0.1:port/api', no address"),
+        ("http://me:secret@127.0.0.1:9/api", "answers at http://127.0.0.1:9/api: start one"),
+    ],
+)
+def test_an_address_that_is_none_and_one_with_a_password(url, match):
+    with pytest.raises(IRNetError, match=match):
+        wait_until_ready(url, seconds=0)
+
+
+def test_a_web_server_that_is_no_api_of_prefect():
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(IRNetError, match=f"{url} is no API of Prefect: .* end in /api"):
+            wait_until_ready(url, seconds=0)
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"parameters": {"netwrk": "irnet-17"}}, "no parameter 'netwrk'; choose among .*network"),
+        ({"entrypoint": "flows.train.training"}, "there is no flow flows.train.training"),
+        ({"entrypoint": "flows.nothing.train"}, "there is no flow flows.nothing.train"),
+    ],
+)
+def test_what_no_flow_has_is_not_registered(tmp_path, change, match):
+    good = {"name": "trial", "entrypoint": "flows.train.train", "parameters": {"epochs": 3}}
+    file = tmp_path / "prefect.yaml"
+    file.write_text(yaml.safe_dump({"deployments": [good]}))
+    assert listed(file) == [good]
+    file.write_text(yaml.safe_dump({"deployments": [good | change]}))
+    with pytest.raises(IRNetError, match=f"prefect.yaml, deployment 'trial': .*{match}"):
+        listed(file)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("server")
+@pytest.mark.timeout(PATIENCE)
+def test_a_server_that_goes_away_is_named(tmp_path):
+    served = Served(tmp_path)
+    home = tmp_path / "home"
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            running(f"server start --port {served.port}".split(), served, "server.log")
+        )
+        wait_until_ready(served.url, seconds=PATIENCE)
+
+        @flow(name="outlives")
+        def outlives():
+            server.terminate()
+            server.wait(60)
+            return "done"
+
+        settings = {
+            PREFECT_API_URL: served.url,
+            PREFECT_HOME: home,
+            PREFECT_CLIENT_MAX_RETRIES: 0,
+        }
+        with (
+            temporary_settings(settings),
+            pytest.raises(IRNetError, match=f"the Prefect server at {served.url} was lost on"),
+        ):
+            run(outlives)
+
+
+@served_test
+def test_what_the_file_no_longer_has_is_removed_or_named(served):
+    found = {made["name"]: made for made in served.ask("deployments/filter")}
+    daily = {"schedule": {"interval": 86400}, "active": True, "slug": "daily"}
+    for name in ("trial", "mp"):
+        httpx.post(
+            f"{served.url}/deployments/{found[name]['id']}/schedules", json=[daily]
+        ).raise_for_status()
+    old = {key: found["trial"][key] for key in ("flow_id", "entrypoint", "path")}
+    httpx.post(f"{served.url}/deployments/", json=old | {"name": "old"}).raise_for_status()
+    said = served.deploy()
+    assert "removed the schedule mp: daily, which prefect.yaml no longer has\n" in said
+    assert "removed the schedule trial: daily" in said
+    assert "train/old is on the server but not in prefect.yaml" in said
+    found = {made["name"]: made for made in served.ask("deployments/filter")}
+    assert [s["slug"] for s in found["mp"]["schedules"]] == ["weekly"]
+    assert found["trial"]["schedules"] == []
+    served("prefect", "--no-prompt", "deployment", "delete", "train/old")
+    assert "old" not in served.deploy()
 
 
 @served_test
@@ -225,12 +334,21 @@ def test_the_worker_screens_with_the_model_of_the_schedule(served):
     assert retrained["state_type"] == "COMPLETED"
     assert tasks == ["featurize", "snapshot", "train"]
 
+    model = served.store.open("default", "models")
+    mae = f"{model.manifest.counts['validation_mae']:.4g}"
+    assert f"models/{model.id}: {model.manifest.what}, validation MAE {mae}\n" in served.log(
+        retrained, "models/"
+    )
+    again, _ = served.start("retrain/weekly", network="32BARx2-1", epochs=2)
+    assert f"MAE {mae}; nothing is new since {model.manifest.finished}" in served.log(
+        again, "models/"
+    )
+
     screened, tasks = served.start("screen/ternaries", elements=["Li", "Fe", "O"])
     assert screened["state_type"] == "COMPLETED"
     assert tasks == ["screen"]
     artifact = served.store.open("latest", "screens")
-    model = served.store.open("default", "models").id
-    assert artifact.manifest.inputs["model formation_energy_ev_atom"] == model
+    assert artifact.manifest.inputs["model formation_energy_ev_atom"] == model.id
     assert artifact.manifest.parameters["elements"] == ["Li", "O", "Fe"]
     ranked = artifact.read_table(RANKED)
     assert ranked.num_rows == artifact.manifest.rows > 0
@@ -300,10 +418,4 @@ def test_a_failure_is_one_sentence_here_and_a_traceback_there(served):
     *_, made = served.runs(flows={"name": {"any_": ["screen"]}})
     assert made["state_type"] == "FAILED"
 
-    logs, end = "", time.monotonic() + PATIENCE
-    while "Traceback" not in logs and time.monotonic() < end:
-        time.sleep(0.5)  # Prefect sends them in batches
-        found = served.ask("logs/filter", logs={"flow_run_id": {"any_": [made["id"]]}})
-        logs = "\n".join(line["message"] for line in found)
-    assert "Traceback" in logs
-    assert "StoreError" in logs
+    assert "StoreError" in served.log(made, "Traceback")

@@ -3,11 +3,14 @@
 import os
 import stat
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import dask
 import pytest
 import torch
+from distributed import LocalCluster
 
 from infra.compute import CLUSTERS, dask_client
 from infra.settings import Settings
@@ -151,3 +154,45 @@ def test_nobody_answers():
         dask_client(Settings(dask_address="tcp://127.0.0.1:9")),
     ):
         pass
+
+
+@pytest.fixture
+def web_server():
+    """A server that speaks HTTP alone, as Dask's own dashboard does."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_somebody_else_answers(web_server):
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(IRNetError, match=r"no Dask scheduler answers at tcp://127.0.0.1:\d+: start"),
+        dask_client(Settings(dask_address=web_server)),
+    ):
+        pass
+
+
+def test_a_worker_is_no_scheduler():
+    with dask_client(Settings(dask_workers=1)) as theirs:
+        (worker,) = theirs.scheduler_info()["workers"]
+        with (
+            pytest.raises(IRNetError, match=f"the Dask process at {worker} is a worker: name"),
+            dask_client(Settings(dask_address=worker)),
+        ):
+            pass
+
+
+def test_who_waits_for_workers_is_told():
+    with LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+        heard = []
+        address = cluster.scheduler_address
+        with dask_client(Settings(dask_address=address), say=heard.append) as client:
+            assert heard == [
+                f"the scheduler at {address} has no Dask worker yet: waiting for one to start"
+            ]
+            cluster.scale(1)
+            assert client.submit(sum, [1, 2]).result() == 3

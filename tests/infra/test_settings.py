@@ -64,11 +64,38 @@ def test_gaps_of_single_sources(monkeypatch):
     monkeypatch.setenv("IRNET_REQUEST_GAPS_S", '{"aflow": 1.5}')
     assert settings().request_gaps_s == {"aflow": 1.5}
     monkeypatch.setenv("IRNET_REQUEST_GAPS_S", "aflow=1.5")
-    with pytest.raises(IRNetError, match=r"request_gaps_s.*: give it as JSON, such as"):
+    with pytest.raises(IRNetError, match=r"^IRNET_REQUEST_GAPS_S is 'aflow=1.5', no JSON: .*aflow"):
         settings()
     monkeypatch.setenv("IRNET_REQUEST_GAPS_S", '{"aflow": "often"}')
     with pytest.raises(IRNetError, match="^IRNET_REQUEST_GAPS_S is 'often': "):
         settings()
+    monkeypatch.setenv("IRNET_REQUEST_GAPS_S", '{"aflow": -1}')
+    with pytest.raises(IRNetError, match="^IRNET_REQUEST_GAPS_S is -1: "):
+        settings()
+
+
+def test_options_that_are_no_json(monkeypatch):
+    monkeypatch.setenv("IRNET_DASK_CLUSTER_OPTIONS", "cores=4")
+    with pytest.raises(IRNetError, match=r"^IRNET_DASK_CLUSTER_OPTIONS is 'cores=4', .*\"cores\""):
+        settings()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("STOER", "STORE"), ("DASK_WORKER", "DASK_WORKERS"), ("DASK_ADRESS", "DASK_ADDRESS")],
+)
+def test_nearly_the_name_of_a_setting(monkeypatch, wrong, right):
+    monkeypatch.setenv(f"IRNET_{wrong}", "4")
+    with pytest.raises(IRNetError, match=f"^IRNET_{wrong} is no setting, IRNET_{right} is: "):
+        settings()
+    monkeypatch.setenv(f"IRNET_{wrong}", "")
+    settings()
+
+
+def test_other_names_are_nobodys_business(monkeypatch):
+    monkeypatch.setenv("IRNET_HOME", "/somewhere")
+    monkeypatch.setenv("IRNET_THOROUGH", "1")
+    settings()
 
 
 @pytest.mark.parametrize(
