@@ -130,7 +130,7 @@ def _errors(found: dict[str, Any], which: str, title: str) -> Table:
         errors = (decimals(figures[key]) for key in ("mae", "rmse", "r2"))
         table.add_row(label, *errors, str(cost["members"]), f"{cost['rows_per_second']:,.0f}")
     median = found["models"][0][which]["mae_of_median"]
-    table.add_row("always the median", f"{median:.4f}")
+    table.add_row("always their median", f"{median:.4f}")
     return table
 
 

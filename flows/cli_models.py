@@ -174,6 +174,7 @@ def _metrics(id_: str) -> None:
     from flows.models import open_model
     from infra.store import Store
     from irnet_core.bounds import OPEN
+    from irnet_core.calibration import MIN_ROWS
     from irnet_core.hold_out import HOLD_OUT
 
     store = Store(settings().store)
@@ -184,7 +185,7 @@ def _metrics(id_: str) -> None:
     found = card.metrics["validation"]
     out.print(
         f"validation: MAE {found['mae']:.4f}, RMSE {found['rmse']:.4f}, R2 {decimals(found['r2'])} "
-        f"over {found['rows']:,} rows, unit {card.unit} (always the median: MAE "
+        f"over {found['rows']:,} rows, unit {card.unit} (always their median: MAE "
         f"{found['mae_of_median']:.4f}); best epoch {card.best_epoch} of {card.epochs}",
         soft_wrap=True,
     )
@@ -199,6 +200,8 @@ def _metrics(id_: str) -> None:
             f"{coverage['mean_width_90']:.4f} {card.unit}",
             soft_wrap=True,
         )
+    if not card.calibration:
+        out.print(f"no intervals: {found['rows']:,} rows validate, {MIN_ROWS} can calibrate some")
     if held := card.split.get(HOLD_OUT):
         out.print(
             f"held out: {held['rows']:,} rows; judge the model on them with irnet evaluate --rows",

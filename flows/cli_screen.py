@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows.output import one_sentence, out
+from flows.output import one_sentence, out, rejected
 from infra.settings import settings
 
 _WHAT, _RULES, _HULL, _RANKING = (
@@ -263,7 +263,8 @@ def show(id_: str, rows: int) -> None:
     from irnet_core.schema import DECOMPOSITION, FORMULA, HULL_DISTANCE, P_STABLE, RANK, SCORE
     from irnet_core.screening.estimates import STD
 
-    screen = open_screen(id_, Store(settings().store))
+    store = Store(settings().store)
+    screen = open_screen(id_, store)
     manifest = screen.manifest
     units: dict[str, str] = manifest.parameters["units"]
     head = screen.top(rows)
@@ -279,6 +280,8 @@ def show(id_: str, rows: int) -> None:
         values = (_with_std(row, name, STD) for name in numbers)
         table.add_row(str(row[RANK.name]), row[FORMULA.name], *values, *(row[n] for n in more))
     out.print(table)
+    if base := manifest.inputs.get("base"):
+        rejected(store.open(base, "snapshots"))
     objectives = manifest.parameters["objectives"] + manifest.parameters["constraints"]
     out.print(f"ranked by: {'; '.join(objectives)} (risk: {manifest.parameters['risk']})")
     out.print(funnel(manifest.counts), soft_wrap=True)

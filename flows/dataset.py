@@ -38,7 +38,7 @@ class Dataset:
     """Rows ready for training, with the unit of the target and how they were split.
 
     `validated` and `held_out` are the compositions of the rows that validate, and of those that a
-    rule holds out.
+    rule holds out; `repeated` counts compositions that train or validate in more than one row.
     """
 
     data: TrainingData
@@ -46,6 +46,7 @@ class Dataset:
     unit: str
     validated: np.ndarray
     held_out: np.ndarray
+    repeated: int
 
     @property
     def counts(self) -> dict[str, int]:
@@ -85,7 +86,8 @@ def check_columns(
     for column in columns:
         if column not in own:
             raise DataError(
-                f"there is no such column: the table has {', '.join(own) or 'no other column'}",
+                "there is no such column: beside its formulas the table has "
+                + (", ".join(own) or "no other column"),
                 source=source,
                 column=column,
             )
@@ -116,6 +118,14 @@ def check_columns(
             source=source,
             column=target,
             row=rows[first].as_py(),
+        )
+    least, most = pc.min_max(values).as_py().values()
+    if len(values) > 1 and least == most:
+        raise DataError(
+            f"all {len(values):,} values are {least}, so that there is nothing to learn: choose "
+            "another column",
+            source=source,
+            column=target,
         )
     return field
 
@@ -210,7 +220,8 @@ def dataset(
     held = np.array([], object)
     if outer is not None:
         held = rows.compositions[only_pair(outer, rows).validation]
-    return Dataset(data, split, unit, validated, held)
+    _, times = np.unique(rows.compositions[used], return_counts=True)
+    return Dataset(data, split, unit, validated, held, int((times > 1).sum()))
 
 
 def load_features(

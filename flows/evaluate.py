@@ -125,6 +125,11 @@ def evaluate(
         _check_unit(
             bundle, bundles[0][1].card.unit, f"what model {Path(models[0]).name!r} predicts"
         )
+        if judged.unit == AS_GIVEN != bundle.card.unit:
+            notes.append(
+                f"the unit of {target!r} is not stated: it is taken for {bundle.card.unit}, as "
+                f"model {label!r} has it"
+            )
         if bundle.card.target != target:
             notes.append(
                 f"model {label!r} was trained on {bundle.card.target!r}, it is judged on {target!r}"

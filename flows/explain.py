@@ -184,7 +184,7 @@ def explain(
         lower=lower,
         upper=upper,
         attribution=share,
-        baseline="mean of the training rows" if scaled else "all inputs 0",
+        baseline="what it says of the training rows' mean inputs" if scaled else "all inputs 0",
         inputs=[name for block in blocks for name in BLOCKS[block].schema.columns],
         values=x[0],
         means=center,

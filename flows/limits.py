@@ -98,7 +98,8 @@ class Limits:
     def describe(self) -> str:
         """In a few words, for the log."""
         size = f" up to {self.max_atoms} atoms" if self.family in ENUMERATED else ""
-        return f"{self.family} of {len(self.elements)} elements{size}, rules: {self.rules}"
+        what = {LIST: "compositions of a list,"}.get(self.family, self.family)
+        return f"{what} of {len(self.elements)} elements{size}, rules: {self.rules}"
 
 
 def limits_of(

@@ -54,11 +54,13 @@ def progress(what: str, total: float) -> Iterator[Update]:
         nonlocal said, first
         now = time.monotonic()
         since, before = first = first or (now, done)
-        if now - said >= SECONDS_BETWEEN_LINES and done < total:
+        if now - said >= SECONDS_BETWEEN_LINES:
             said = now
-            more = done - before
-            left = _duration((now - since) * (total - done) / more) if more else "unknown time"
-            say(f"{what}: {int(done):,} of {total:,.0f}, {left} left  {note}")
+            more, left = done - before, ""
+            if done < total:
+                seconds = (now - since) * (total - done) / more if more else None
+                left = f", {_duration(seconds) if seconds is not None else 'unknown time'} left"
+            say(f"{what}: {int(done):,} of {total:,.0f}{left}  {note}")
 
     yield update
     say(f"{what}: done in {time.monotonic() - begun:.1f} s")

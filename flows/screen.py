@@ -24,6 +24,7 @@ from flows.screen_plan import Plan
 from flows.screen_request import Request, look_up
 from flows.shard import ENDED, Shard, merge_shard, prepared, run_on_worker, run_shard
 from flows.stage import stage
+from flows.unknown import unknown_elements
 from infra.compute import dask_client
 from infra.manifest import request_digest, utc_now
 from infra.settings import settings
@@ -148,6 +149,8 @@ def screen_stage(request: Request) -> str:
         )
         if left_out := plan.limits.left_out(store):
             say(left_out)
+        for warning in unknown_elements(plan, store):
+            say(warning)
         with store.staging("screens", digest) as staging:
             with progress("screen", total) as update:
                 _run(plan, shards, staging, update)

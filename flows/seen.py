@@ -13,7 +13,7 @@ from flows.snapshot import source_of
 from infra.refs import ID
 from infra.store import Store
 from irnet_core.card import Card
-from irnet_core.errors import IRNetError, ModelError
+from irnet_core.errors import IRNetError, ModelError, StoreError
 from irnet_core.hold_out import recorded_rules, split_without
 from irnet_core.splits import among
 
@@ -109,8 +109,18 @@ def check_parent_has_not_seen(card: Card, dataset: Dataset, store: Store) -> dic
 
 def _split_of(card: Card, store: Store) -> tuple[np.ndarray, np.ndarray]:
     """Compositions that trained and validated one model."""
-    snapshot = store.open(str(card.data.get("snapshot")), "snapshots")
-    features = store.open(str(card.data.get("features")), "features")
+    ids = {kind: str(card.data.get(kind)) for kind in ("snapshot", "features")}
+    try:
+        snapshot = store.open(ids["snapshot"], "snapshots")
+    except StoreError as error:
+        raise ModelError(f"its snapshot {ids['snapshot']} is not in the store") from error
+    try:
+        features = store.open(ids["features"], "features")
+    except StoreError as error:
+        raise ModelError(
+            f"its features {ids['features']} are not in the store: run irnet featurize "
+            f"{snapshot.id}"
+        ) from error
     rule, outer = recorded_rules(card.split)
     rules = [rule] if outer is None else [rule, outer]
     columns = {column for each in rules for column in each.columns}

@@ -106,6 +106,11 @@ def train_stage(
         f"{without}; "
         f"{device} in {fast}, {threads} threads"
     )
+    if dataset.repeated:
+        say(
+            f"{dataset.repeated:,} compositions have more than one row, whose values may differ: "
+            "irnet prepare keeps one of each"
+        )
     with store.staging("models", request) as staging:
         fits = _fit_members(
             data,

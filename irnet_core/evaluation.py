@@ -58,7 +58,7 @@ def outputs(predictor: Predictor, batches: Iterable[np.ndarray | Tensor]) -> Out
     means, spreads, percentiles = [], [], []
     for x in batches:
         raw = predictor.raw(x)
-        placed = None if predictor.domain is None else predictor.domain.percentile(raw.hidden)
+        placed = predictor.percentile(x, raw.hidden)
         predictor.refuse_infinite(raw.mean, raw.spread, placed)
         means.append(raw.mean.cpu().numpy())
         if raw.spread is not None:

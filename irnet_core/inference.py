@@ -11,8 +11,10 @@ from torch import Tensor
 from irnet_core.batches import EVALUATION_BATCH
 from irnet_core.bundle import Bundle
 from irnet_core.device import pick_device
+from irnet_core.elements import N_ELEMENTS
 from irnet_core.engine import Engine
 from irnet_core.errors import ModelError
+from irnet_core.notation import FRACTIONS
 from irnet_core.objective import LOG_SPREAD
 
 
@@ -27,7 +29,8 @@ class Prediction(NamedTuple):
     lower_90, upper_90 : torch.Tensor or None
         Ends of the 90 % interval.
     domain_percentile : torch.Tensor or None
-        Share of the training rows, in per cent, that lie closer to their centre.
+        Share of the training rows, in per cent, that lie closer to their centre; 100 where there is
+        an element that none of them has.
 
     What the model was not calibrated for is None.
     """
@@ -83,6 +86,7 @@ class Predictor:
         self.target = bundle.target.to(self.device)
         self.calibration = bundle.calibration
         self.domain = None if bundle.domain is None else bundle.domain.to(self.device)
+        self.unseen = unseen_elements(bundle).to(self.device)
 
     def __call__(self, x: np.ndarray | Tensor) -> Tensor:
         """Predictions (n,) float64 on the device, in the target's unit, for inputs (n, n_inputs).
@@ -121,14 +125,26 @@ class Predictor:
         :meth:`probability_below` takes.
         """
         raw = self.raw(x)
-        std = lower = upper = percentile = None
+        std = lower = upper = None
         if self.calibration is not None:
             scale = self.calibration.scale(raw.mean, raw.spread)
             std = scale * self.calibration.std_per_scale
             lower, upper = self.calibration.interval(raw.mean, scale, 0.9)
-        if self.domain is not None:
-            percentile = self.domain.percentile(raw.hidden)
-        return Prediction(raw.mean, std, lower, upper, percentile)
+        return Prediction(raw.mean, std, lower, upper, self.percentile(x, raw.hidden))
+
+    def percentile(self, x: np.ndarray | Tensor, hidden: Tensor) -> Tensor | None:
+        """Place (n,) in the domain of inputs (n, n_inputs) with penultimate layer (n, n_hidden).
+
+        A network takes an element it has never met for something like another one, and its
+        penultimate layer may show nothing of it: such rows are at 100.
+        """
+        if self.domain is None:
+            return None
+        placed = self.domain.percentile(hidden)
+        if not len(self.unseen):
+            return placed
+        fractions = torch.as_tensor(x, device=self.device)[:, -N_ELEMENTS:]
+        return placed.masked_fill((fractions[:, self.unseen] > 0).any(1), 100.0)
 
     def refuse_infinite(self, *columns: Tensor | None) -> None:
         """Raise ModelError where some numbers (n,) are not finite; screens count them instead."""
@@ -203,3 +219,14 @@ class Predictor:
                     if i == 0:
                         hidden[rows] = features
         return outputs, hidden
+
+
+def unseen_elements(bundle: Bundle) -> Tensor:
+    """Columns of the fractions that are 0 in all training rows, whose mean the scaler keeps.
+
+    None where a model sees no fractions, or not scaled.
+    """
+    mean = bundle.inputs.center[-N_ELEMENTS:]
+    if bundle.card.inputs[-1]["name"] != FRACTIONS or not mean.any():
+        return torch.zeros(0, dtype=torch.int64)
+    return (mean == 0).nonzero()[:, 0]

@@ -165,10 +165,14 @@ HULL_DISTANCE = Column(
     "energy_above_hull",
     pa.float64(),
     "eV/atom",
-    "predicted formation energy above the convex hull of the known phases, negative below it",
+    "predicted formation energy above the convex hull of the known phases and of what else the "
+    "screen puts there, negative below it",
 )
 P_STABLE = Column(
-    "p_stable", pa.float64(), "1", "probability that the energy above hull is below the threshold"
+    "p_stable",
+    pa.float64(),
+    "1",
+    "probability that the energy above hull is below the threshold, 0 unless the screen states one",
 )
 DECOMPOSITION = Column(
     "decomposition",
@@ -190,7 +194,8 @@ DOMAIN_PERCENTILE = Column(
     "domain_percentile",
     pa.float64(),
     "percent",
-    "share of the training rows that lie closer to the centre of what the model has learned from",
+    "share of the training rows that lie closer to the centre of what the model has learned from; "
+    "100 where no training row has one of the elements; of several models the largest",
 )
 OUT_OF_DOMAIN = Column(
     "out_of_domain", pa.bool_(), "1", "whether the model is asked beyond what it has learned from"
@@ -269,12 +274,15 @@ FAILED = (ID, ROW, FORMULA, STAGE, REASON)
 
 #: Units of a user's own columns, read off the end of their names, longest first.
 UNIT_SUFFIXES = {
+    "_kcal_mol": "kcal/mol",
     "_mev_atom": "meV/atom",
     "_ev_atom": "eV/atom",
     "_a3_atom": "A^3/atom",
     "_mu_b_atom": "Bohr magnetons per atom",
     "_mu_b_cell": "Bohr magnetons per cell",
+    "_kj_mol": "kJ/mol",
     "_g_cm3": "g/cm^3",
+    "_mev": "meV",
     "_gpa": "GPa",
     "_ev": "eV",
     "_k": "K",

@@ -94,8 +94,17 @@ def test_unknown_column(refused, table, column):
     path = table(GOOD)
     for arguments in ({"target": column}, {"split": column}):
         assert refused(*train_arguments(path, **arguments)) == (
-            f"{path}, column '{column}': there is no such column: the table has gap, role"
+            f"{path}, column '{column}': there is no such column: beside its formulas the table "
+            "has gap, role"
         )
+
+
+def test_a_target_that_is_the_same_everywhere(refused, table):
+    path = table("formula,gap,role\nNaCl,2,train\nKCl,2.0,train\nLiF,2,val\n")
+    assert refused(*train_arguments(path)) == (
+        f"{path}, column 'gap': all 3 values are 2.0, so that there is nothing to learn: choose "
+        "another column"
+    )
 
 
 def test_a_column_whose_name_a_terminal_would_obey(refused, tmp_path):

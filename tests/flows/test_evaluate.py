@@ -130,10 +130,23 @@ def test_rows_that_a_model_has_met_are_warned_of(folder, cli, store, tmp_path):
     assert (seen["trained"], seen["validated"]) == (rows["train"], rows["validation"])
     for name, warning in zip(("gaps", "altered"), warnings, strict=True):
         assert warning.startswith(f"warning: model {name!r} was trained on the compositions of ")
+    shutil.rmtree(store / "features")
+    _, (warning,), _ = judged(cli, tmp_path, "--model", "gaps", "--data", folder / "a.csv")
+    again = f"are not in the store: run irnet featurize {card.data['snapshot']})"
+    assert warning.endswith(again)
     shutil.rmtree(store / "snapshots")
     _, warnings, _ = judged(cli, tmp_path, "--model", "gaps", "--data", folder / "a.csv")
     assert len(warnings) == 1
     assert "whether model 'gaps' has met the judged rows in training could not be" in warnings[0]
+
+
+def test_a_unit_that_is_not_stated_is_taken_for_the_models(folder, cli, tmp_path):
+    (tmp_path / "b.csv").write_text((folder / "a.csv").read_text().replace("gap_ev", "gap", 1))
+    output = tmp_path / "found.json"
+    options = ("--model", "gaps", "--data", tmp_path / "b.csv", "--target", "gap")
+    said = cli("evaluate", *options, "--output", output).stderr
+    assert "the unit of 'gap' is not stated: it is taken for eV, as model 'gaps' has it" in said
+    assert "always their median" in cli("evaluate", *options).stdout
 
 
 def test_what_a_card_says_is_not_relied_upon(folder, store):

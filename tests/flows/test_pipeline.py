@@ -33,7 +33,7 @@ def test_commands_say_what_they_made(pipeline, opened):
     assert "pymatgen, 2,135 rows" in said["snapshot"]
     assert said["featurize"].startswith(f"features/{ids['features']}: 257 features (magpie, ")
     assert said["train"].startswith(f"models/{ids['models']}: 32BARx2-16BARx1-1 for formation_")
-    assert "over 214 rows, unit eV/atom (always the median: MAE 0." in said["train"]
+    assert "over 214 rows, unit eV/atom (always their median: MAE 0." in said["train"]
     assert "minimise energy_above_hull (risk: mean)" in said["screen"]
     assert opened.open("screens/latest").path(RANKED) in said["screen"]
 

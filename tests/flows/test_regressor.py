@@ -83,6 +83,12 @@ def test_the_model_of_the_package_by_its_name(store):
         model.predict(["NaCl", "Xx2"])
 
 
+def test_an_element_that_no_training_row_has_is_out_of_the_domain(fitted, rows):
+    table = fitted.predict_table(["NaBr", "KBr"])
+    assert table.domain_percentile.tolist() == [100, 100]
+    assert (fitted.predict_table(rows.formula).domain_percentile < 100).sum() > 100
+
+
 def test_in_the_hands_of_scikit_learn(rows):
     model = IRNetRegressor(**SMALL)
     across = cross_val_predict(model, rows.formula, rows.gap_ev, cv=3)

@@ -193,6 +193,10 @@ def test_a_list_says_what_it_cannot_hold(ranked, cli, fails, tmp_path):
     assert result.exit_code == 0, result.output
     said = "3 compositions of the list are left out: smallest whole amounts go to 255, elements of"
     assert said in result.stderr
+    assert "screen 1 compositions of a list, of 76 elements, rules: none" in result.stderr
+    mine.write_text("formula\nLiFeO3\nXy2\nLiFeO2\n")
+    said = " ".join(cli("screen", *shared).stdout.split())
+    assert "1 of 3 rows cannot be used: unknown element 'Xy' (1); see" in said
     mine.write_text("formula\nLi300FeO2\n")
     assert "none of the 1 compositions can be screened: smallest" in fails("screen", *shared)
 
@@ -225,6 +229,24 @@ def test_the_same_rows_may_answer_another_question(ranked, filled):
     other = Store(filled).open("screens/latest")
     assert other.id != id_
     assert other.manifest.parameters["constraints"] == ["energy_above_hull in ..1000"]
+
+
+def test_elements_that_nobody_knows_are_named(filled, cli, tmp_path):
+    known = phases(filled).to_pandas()
+    few = known[known.composition.str.fullmatch("(?:(?:Li|Mg|Fe|O|F|S|Cl)[0-9]*)+")]
+    few.rename(columns={"composition": "formula"}).to_parquet(tmp_path / "few.parquet")
+    arguments = ("--data", tmp_path / "few.parquet", "--target", ENERGY, "--name", "few")
+    assert cli("train", *arguments, "--network", "16BARx1-1", "--epochs", 1).exit_code == 0
+    screen = ("screen", "ternaries", "--model", "few", "--rules", "none", "--max-atoms", 4)
+    result = cli(*screen, "--elements", "Li,Fe,O,F")
+    assert "the model of" not in result.output
+    result = cli(*screen, "--elements", "Li,O,Br,Zr")
+    assert (
+        f"no row that the model of {ENERGY} was trained on has 2 of the 4 elements (Br, Zr): it"
+    ) in " ".join(result.output.split())
+    assert "no phase of the hulls has 2 of the 4 elements (Br, Zr): any compound" in " ".join(
+        result.output.split()
+    )
 
 
 def test_rules_of_smact_go_with_its_states(ranked, filled):
