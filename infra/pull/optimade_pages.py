@@ -92,9 +92,21 @@ def next_of(value: dict[str, Any]) -> dict[str, str] | None:
 
 
 def total_of(value: dict[str, Any]) -> int | None:
-    """The server's count of the entries that meet the filter, none if it gives none."""
+    """The server's count of the entries that meet the filter, none if it gives none.
+
+    Examples
+    --------
+    >>> total_of({"meta": {"data_returned": 9999}})
+    9999
+    >>> total_of({"meta": {"data_returned": 10000}})
+    """
     total = value["meta"].get("data_returned")
-    return total if isinstance(total, int) and total >= 0 else None
+    return total if is_count(total) and total not in CAPS else None
+
+
+def is_count(total: Any) -> bool:
+    """Whether what stands in the place of a count is one, if only where the server stops."""
+    return isinstance(total, int) and total >= 0
 
 
 def unusable(value: Any) -> str | None:

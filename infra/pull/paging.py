@@ -130,12 +130,15 @@ class _Unit:
         first_size = self.size
         before: list[str] = []
         while odd < _MOST_ODD and not self.at_end(offset):
+            known = len(self.rows)
             try:
                 keys, step = self.take(offset, before)
             except Unanswered as error:
                 step = self.rescue(offset, error)
             else:
-                is_odd = not keys or keys == before or self.total is None
+                # under a limit no count is needed, as long as there are new rows
+                enough = self.most_rows is not None and len(self.rows) > known
+                is_odd = not keys or keys == before or (self.total is None and not enough)
                 odd, before = odd + 1 if is_odd else 0, keys
             offset += step
         if self.total is None and not self.complete():

@@ -6,8 +6,8 @@ done about it:
 
 * ``links.next`` is a text or an object, names another host, lacks the fields, or is there for ever.
   It shows how the server counts pages, and is followed only where that is its own secret.
-* Counts are missing for large lists, or stop at 10,000 or 100,000. Such lists are divided without
-  them, and a part without a count is refused.
+* Counts are missing for large lists, or stop at 10,000 or 100,000, of parts as of the whole. Such
+  lists are divided without them, and a part without a count is refused.
 * More rows per page than a server allows are an error, so the largest page is found by trying.
 * Identifiers are integers and ``species`` is empty in OQMD: there, sites name their elements.
 
@@ -29,7 +29,7 @@ import pyarrow as pa
 from infra.pull.http import Http, Unanswered, shown_url
 from infra.pull.notes import Notes
 from infra.pull.optimade_fields import MP_STABILITY, STANDARD, Field, choose
-from infra.pull.optimade_pages import CAPS, Pages, total_of, unusable
+from infra.pull.optimade_pages import Pages, is_count, total_of, unusable
 from infra.pull.paging import collect
 from infra.pull.slices import Member, Number, Slice, divide
 from infra.pull.values import table, texts
@@ -60,7 +60,7 @@ COLUMNS = (
     schema.SOURCE_URL,
     schema.NOTE,
 )
-UNIT_ROWS = 10_000  # some servers give no rows beyond the first 10,000 of a list
+UNIT_ROWS = 8000  # some servers count and give no rows beyond the first 10,000 of a list
 _MOST_UNIT_ROWS = 100_000
 _PAGE_SIZES = (500, 100, 50, 20, 10)  # tried in this order
 _CUTS = (
@@ -147,16 +147,16 @@ class Optimade:
         return Unit("all", {"filter": whole.filter, "rows": None, "page_size": size})
 
     def units(self, http: Http) -> list[Unit]:
-        """Slices of at most some 10,000 rows.
+        """Slices of at most some 8,000 rows.
 
         Raises
         ------
         SourceError
-            If the database cannot be divided, or the slices are not all of it.
+            If the database cannot be divided, the slices are not all of it, or nobody knows whether
+            they are.
         """
         whole = self._whole()
         rows = total_of(self._first(http, whole, 1))
-        rows = None if rows in CAPS else rows
         if rows is None and total_of(self._first(http, Slice(("nelements<1",), None), 1)) is None:
             raise SourceError(
                 f"{self.name}: the server does not say how many rows there are, not even where "
@@ -168,6 +168,12 @@ class Optimade:
             lambda slice_: total_of(self._first(http, slice_, 1)),
             self.unit_rows,
         )
+        if unknown := [slice_ for slice_ in slices if slice_.rows is None]:
+            raise SourceError(
+                f"{self.name}: the server does not say how many rows meet {unknown[0].filter!r}, "
+                "and they cannot be divided further, so nobody could tell whether all have come; "
+                "give a filter, or try another way"
+            )
         if rows is not None and sum(slice_.rows or 0 for slice_ in slices) != rows:
             raise SourceError(
                 f"{self.name}: the parts of the database do not add up to its {rows:,} rows; it "
@@ -333,4 +339,4 @@ def _uncountable(value: Any) -> str | None:
     if reason := unusable(value):
         return reason
     given = value["meta"].get("data_returned")
-    return None if given is None or total_of(value) is not None else "no count of rows"
+    return None if given is None or is_count(given) else "no count of rows"

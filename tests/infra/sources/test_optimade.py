@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from standins.optimade import PROPERTIES, ROWS, Disturbed, PlainOptimade, made_entries
 
+from infra.pull import optimade_pages
 from infra.pull.engine import pull
 from infra.pull.http import Http
 from infra.settings import Settings
@@ -230,10 +231,14 @@ def test_a_limit_beyond_the_first_rows_that_servers_give_divides_the_list(
     assert any("nelements" in r.params.get("filter", "") for r in plain.requests)
 
 
-def test_a_few_rows_of_a_list_that_is_never_counted(plain: PlainOptimade, tmp_path: Path) -> None:
-    plain.counts = lambda count, filter_: None
-    found = limited(Optimade(url=plain.url, settings=quick()), 7, tmp_path)
-    assert sorted(found) == all_ids(ENTRIES[:7])
+@pytest.mark.parametrize("limit", [7, 150])
+@pytest.mark.parametrize("said", [None, 10_000])
+def test_the_first_rows_of_a_list_that_is_never_counted(
+    plain: PlainOptimade, tmp_path: Path, limit: int, said: int | None
+) -> None:
+    plain.counts = lambda count, filter_: said
+    found = limited(Optimade(url=plain.url, page_size=20, settings=quick()), limit, tmp_path)
+    assert sorted(found) == all_ids(ENTRIES[:limit])
 
 
 @pytest.mark.parametrize("root", ["", "/v1"])
@@ -263,6 +268,27 @@ def test_large_lists_without_a_true_count_are_divided_all_the_same(
     rows, counts = pulled(Optimade(url=plain.url, unit_rows=90, settings=quick()))
     assert ids(rows) == all_ids()
     assert sum(c.total or 0 for c in counts) == ROWS
+
+
+@pytest.mark.parametrize("unit_rows", [50, 100, 1000])
+def test_parts_whose_counts_stop_at_a_cap_are_divided_further(
+    plain: PlainOptimade, monkeypatch: pytest.MonkeyPatch, unit_rows: int
+) -> None:
+    monkeypatch.setattr(optimade_pages, "CAPS", (100,))
+    plain.counts = lambda count, filter_: min(count, 100)
+    rows, counts = pulled(Optimade(url=plain.url, unit_rows=unit_rows, settings=quick()))
+    assert ids(rows) == all_ids()
+    assert sum(c.total or 0 for c in counts) == ROWS
+
+
+def test_parts_that_cannot_be_counted_or_divided_are_refused(plain: PlainOptimade) -> None:
+    plain.understands_not = False
+    plain.counts = lambda count, filter_: min(count, 10_000) if "<" in filter_ else 10_000
+    with (
+        Http("optimade", quick()) as http,
+        pytest.raises(SourceError, match="does not say how many rows meet '.*'.*give a filter"),
+    ):
+        Optimade("nsites>=1", url=plain.url, settings=quick()).units(http)
 
 
 def test_a_list_that_is_never_counted_is_refused(plain: PlainOptimade) -> None:
