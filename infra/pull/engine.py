@@ -98,6 +98,7 @@ def pull(
             job.begin()
             job.pull_units()
             if database.version(http) == job.version:
+                job.check_whole()
                 return job.pulled()
         except SourceError as error:
             raise job.explained(error) from error
@@ -198,6 +199,7 @@ class _Job:
             "duplicates": counts.duplicates + duplicates,
             "skipped": [{"unit": unit.name, **part} for part in counts.skipped],
             "passes": counts.passes,
+            "repeated": counts.repeated,
             "requests": self.http.requests - requests,
             "retries": dict(self.http.retries - retries),
         }
@@ -226,6 +228,22 @@ class _Job:
                 f"{self.database.name}, unit {unit.name}: the server counts {counts.total:,} rows, "
                 f"but there are {found:,}; try again later or narrow the filter"
             )
+
+    def check_whole(self) -> None:
+        """Compare the units with the server's count of all rows: some count those of a page."""
+        whole = self.version.get("rows")
+        totals = [counts["total"] for counts in self.counts.values()]
+        if whole is None or self.limit is not None or None in totals:
+            return
+        found = sum(totals) + sum(counts.get("repeated", 0) for counts in self.counts.values())
+        if found == whole:
+            return
+        self.staging.folder.keep(())  # complete by counts that cannot be right
+        self.counts.clear()
+        raise SourceError(
+            f"{self.database.name}: the server counts {whole:,} rows in all, but {found:,} in its "
+            "parts, so nobody could tell whether all have come; try again later or another way"
+        )
 
     def check_skipped(self) -> None:
         """Stop once the server could not give too many rows."""

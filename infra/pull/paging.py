@@ -126,7 +126,7 @@ class _Unit:
         """Ask for every page once, and for odd ones twice."""
         self.counts.passes += 1
         self.moved, self.seen, self.skipped = False, set(), []
-        offset = odd = 0
+        offset = odd = pages = 0
         first_size = self.size
         before: list[str] = []
         while odd < _MOST_ODD and not self.at_end(offset):
@@ -140,14 +140,17 @@ class _Unit:
                 enough = self.most_rows is not None and len(self.rows) > known
                 is_odd = not keys or keys == before or (self.total is None and not enough)
                 odd, before = odd + 1 if is_odd else 0, keys
-            offset += step
+            offset, pages = offset + step, pages + 1
         if self.total is None and not self.complete():
             raise SourceError(
                 f"{self.where}: the server does not say how many rows there are, so nobody could "
                 "tell whether all have come; narrow the filter or try another way of access"
             )
-        if self.total == first_size and self.most_rows is None:
-            self.look_behind(offset)
+        if self.most_rows is None and self.total:
+            if pages == 1 and len(self.rows) == self.total:
+                self.look_behind(self.total, self.total)
+            elif self.total == first_size:
+                self.look_behind(offset, self.size)
 
     def at_end(self, offset: int) -> bool:
         """Whether this pass need go no further."""
@@ -173,10 +176,15 @@ class _Unit:
                 size = self.size
         return keys, size
 
-    def look_behind(self, offset: int) -> None:
-        """See whether there are rows behind the last: some servers give a page's size as count."""
+    def look_behind(self, offset: int, size: int) -> None:
+        """See whether there are rows behind the last: some servers give a page's size as count.
+
+        That may be the size asked for, or that of the page that came, if the server caps it. What
+        it counts where there is nothing does not matter.
+        """
         try:
-            self.add(offset, self.ask(offset, self.size).rows)
+            with attempts_at_most(_SPLIT_ATTEMPTS):
+                self.add(offset, self.fetch(offset, size).rows)
         except SourceError:  # there is no such page, as it should be
             return
 

@@ -68,12 +68,15 @@ class UnitCounts:
         Ranges of rows that the server could not give: offset, count, reason.
     passes : int
         Times that the pages were gone through.
+    repeated : int
+        Entries that the server counts again, and that ``total`` leaves out.
     """
 
     total: int | None = None
     duplicates: int = 0
     skipped: list[dict[str, Any]] = field(default_factory=list)
     passes: int = 0
+    repeated: int = 0
 
 
 @runtime_checkable

@@ -158,6 +158,8 @@ class MaterialsProject:
             return next_ is not None and row["material_id"] >= next_
 
         def fetch(offset: int, limit: int) -> Page:
+            if offset >= most:  # rows of the next window, and none are looked for there
+                return Page([], most)
             rows = self._rows(http, start + offset, min(limit, most - offset), total)
             own = [row for row in rows if first <= row["material_id"] and not after(row)]
             return Page(own, most)

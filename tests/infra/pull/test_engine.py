@@ -367,6 +367,17 @@ def test_unit_that_counts_wrongly(pull, monkeypatch):
         pull(server)
 
 
+@pytest.mark.parametrize("rows", [1, 229, 231])
+def test_units_that_are_not_the_whole(pull, store, monkeypatch, rows):
+    monkeypatch.setattr(PlainDatabase, "version", lambda *_: {"rows": rows})
+    text = f"counts {rows} rows in all, but 230 in its parts"
+    with PlainStandIn() as server:
+        with pytest.raises(SourceError, match=text):
+            pull(server)
+        assert staged(store) == []
+        assert pull(server, limit=1000).counts["rows_in"] == 230
+
+
 class KeyedDatabase(PlainDatabase):
     """A database whose client sends a key of its own."""
 

@@ -87,7 +87,7 @@ def test_good_server(n, size, most_size, reverse):
     server, counts = Server(rows[::-1] if reverse else rows), UnitCounts()
     assert server.collect(counts, size, most_size) == rows
     assert counts == UnitCounts(total=n, passes=1)
-    assert len(server.asked) <= max(-(-n // size), 1) + (n == size)
+    assert len(server.asked) <= max(-(-n // size), 1) + (0 < n <= size)
 
 
 @given(
@@ -157,6 +157,9 @@ def test_wrong_count(wrong):
 def test_size_of_a_page_for_the_count():
     with pytest.raises(SourceError, match="counts 10 rows, but in 4 passes it gave "):
         Server(total=10).collect(most_size=10)
+    # the size of the page that came, where the server cuts pages without saying so
+    with pytest.raises(SourceError, match="counts 4 rows, but in 4 passes it gave 8 "):
+        Server(total=4, most=4).collect()
     # and if that is all there is, looking behind it does no harm
     assert Server(made(10)).collect() == made(10)
     assert Server(made(10), refuse_behind=True).collect() == made(10)

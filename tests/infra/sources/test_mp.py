@@ -135,6 +135,11 @@ def test_a_limit_stops_early(make, server, tmp_path):
     assert [r["_per_page"] for r in asked] == ["7"]
 
 
+def test_units_of_exactly_one_page(make, rows, tmp_path):
+    found, _ = pulled(make(unit_rows=50), tmp_path)
+    assert found.keys() == open_rows(rows).keys()
+
+
 def test_a_limit_that_ends_in_another_unit(make, tmp_path):
     found, _ = pulled(make(), tmp_path, limit=103)
     assert len(found) == 103
