@@ -8,7 +8,9 @@ What the server does and what is done about it:
 * The count is in the keys of an answer, ``"1 of 862"``. Where the server sends a bare list or an
   empty page, the count that the unit was made with holds.
 * Entries reached by several library paths come several times and are counted so; the one of the
-  first path is kept.
+  first path is kept. Rows may also be the same in all. Where a page has as many rows as are
+  counted, but fewer different ones, the server is asked how often it has those that came again:
+  the page may as well have repeated one in place of another.
 * There is no version: the number of entries and the newest ``aflowlib_date``, if the server can
   tell it, stand for one.
 """
@@ -16,6 +18,7 @@ What the server does and what is done about it:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -28,13 +31,15 @@ from infra.pull.paging import collect
 from infra.pull.protocol import Page, Transient, Unit, UnitCounts
 from infra.settings import Settings
 from infra.settings import settings as current_settings
-from infra.sources.aflow_rows import COLUMNS, FIELDS, parse
+from infra.sources.aflow_rows import COLUMNS, DEFAULTS, FIELDS, parse
 from irnet_core.errors import SourceError
 
 _CATALOGS = re.compile(r"(icsd|lib[1-9])(:(icsd|lib[1-9]))*")
+_AUID = re.compile("aflow:[0-9a-f]+")
 _DIGITS = "0123456789abcdef"
 _PAGE_SIZE, _MOST_PAGE_SIZE = 1000, 16_000
 _ROUNDS = 2  # of counting
+_MOST_AGAIN = 1000  # entries of a unit that are asked for one by one
 _ROWS = 5000  # of a table handed on
 _LAST_PAGE = "paging(-1,64)"  # enough rows to see whether they are sorted
 _DATE_ATTEMPTS = 3
@@ -98,9 +103,10 @@ class Aflow:
         terms = filter_terms(self.filter) if self.filter else []
         wanted = {keyword for keyword, _ in terms}
         # a keyword is asked for and filtered by at once; what is only filtered by is muted
+        kept = {*FIELDS, *DEFAULTS}
         self._fields = [field for field in FIELDS if field not in wanted]
-        self._fields += [f"{k}{given}" for k, given in terms if k in FIELDS]
-        self._filters = [f"${k}{given}" for k, given in terms if k not in FIELDS]
+        self._fields += [f"{k}{given}" for k, given in terms if k in kept]
+        self._filters = [f"${k}{given}" for k, given in terms if k not in kept]
         self._muted = [f"${k}{given}" for k, given in terms]
 
     def query(self) -> dict[str, Any]:
@@ -163,8 +169,10 @@ class Aflow:
             summons = self._summons(prefix, self._fields, self._filters, paging)
             page = http.get(self.url, read_page, summons)
             total = known if page.total is None else page.total
-            if offset == 0 and len(page.rows) == total:  # all of it, repetitions included
-                total = len(set(map(_key, page.rows)))
+            if offset == 0:
+                n, counts.repeated = len(set(map(_key, page.rows))), 0
+                if len(page.rows) == total != n and self._has_again(http, page.rows):
+                    counts.repeated, total = total - n, n
             return Page(page.rows, total)
 
         rows = collect(
@@ -180,6 +188,7 @@ class Aflow:
         entries = list({row["auid"]: row for row in reversed(rows)}.values())[::-1]
         again = len(rows) - len(entries)
         counts.duplicates += again
+        counts.repeated += again
         if again and counts.total is not None:  # under a limit, how many more come again is unknown
             counts.total = counts.total - again if most_rows is None else None
         for start in range(0, len(entries), _ROWS):
@@ -201,6 +210,15 @@ class Aflow:
             return page.total or 0
 
         return http.get(self.url, read, self._summons(prefix, self._muted, "paging(1,1)"))
+
+    def _has_again(self, http: Http, rows: list[dict[str, Any]]) -> bool:
+        """Whether the server counts the rows that came again on a page as often as they came."""
+        times = Counter(str(row["auid"]) for row in rows)
+        again = {key.split()[0] for key, n in Counter(map(_key, rows)).items() if n > 1}
+        return len(again) <= _MOST_AGAIN and all(
+            _AUID.fullmatch(id_) and self._count(http, id_.removeprefix("aflow:")) == times[id_]
+            for id_ in sorted(again)
+        )
 
     def _newest(self, http: Http) -> str | None:
         """The newest date of an entry, None if the server does not sort by dates or not answer."""

@@ -63,7 +63,9 @@ COLUMNS = (
     schema.SOURCE_URL,
     schema.NOTE,
 )
-#: Keywords to ask for; auid, compound, aurl and spacegroup_relax come unasked.
+#: Keywords that come unasked, and do not where a filter mutes them.
+DEFAULTS = ("auid", "compound", "aurl", "spacegroup_relax", "Pearson_symbol_relax")
+#: Keywords to ask for.
 FIELDS = (
     *_NUMBERS.values(),
     "prototype",

@@ -85,8 +85,8 @@ class AflowStandIn(StandIn):
     fails : str
         Text of a failure with status 200.
     fail_200, doubled, restless, negative, short : int
-        How often still (-1 is for ever): a failure; a row of the page before in place of the last;
-        any order; a negative count; half a page.
+        How often still (-1 is for ever): a failure; a row of the page before, or of the first page
+        itself, in place of the last; any order; a negative count; half a page.
     bare : bool
         Whether the index is left out in all pages, not only in muted ones.
     empty : bytes
@@ -166,8 +166,8 @@ class AflowStandIn(StandIn):
             start, page = 0, found[:size]
         if any(r["auid"] in self.poisoned for r in page) and "geometry" in keys:
             return Reply(self.fails.encode())
-        if start and page and self.often("doubled"):
-            page = [found[start - 1], *page[:-1]]
+        if page and (start or ("geometry" in keys and len(page) > 1)) and self.often("doubled"):
+            page = [found[start - 1] if start else page[0], *page[:-1]]
         if len(page) > 1 and self.often("short"):
             page = page[: len(page) // 2]
         made = [{key: r.get(key) for key in keys} for r in page]

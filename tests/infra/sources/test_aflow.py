@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from standins.aflow import AflowStandIn, row, rows
 from standins.crystals import made_crystals
@@ -135,6 +136,19 @@ def test_a_filter_is_applied_and_its_keyword_still_returned(
     assert min(table["band_gap_ev"].to_pylist()) >= 0.5
 
 
+@pytest.mark.parametrize(
+    "filter", ["spacegroup_relax(1*)", "compound(*)", "aurl('aflowlib'*)", "natoms(1*)"]
+)
+def test_what_comes_unasked_comes_also_where_it_is_filtered_by(
+    tmp_path: Path, quick: Settings, filter: str
+) -> None:
+    with AflowStandIn(rows(N)) as stand_in:
+        whole, _ = pulled(stand_in, quick, tmp_path)
+        table, _ = pulled(stand_in, quick, tmp_path, filter=filter)
+    kept = pc.is_valid(whole["formula"]) if filter.startswith("compound") else [True] * N
+    assert table.equals(whole.filter(kept))
+
+
 def test_a_limit_needs_no_division(tmp_path: Path, quick: Settings) -> None:
     with AflowStandIn(rows(N)) as stand_in:
         table, _ = pulled(stand_in, quick, tmp_path, limit=20)
@@ -203,6 +217,21 @@ def test_pages_that_cannot_be_trusted(
     assert table.equals(wanted)
 
 
+@pytest.mark.parametrize("limit", [None, WHOLE])
+@pytest.mark.parametrize("times", [1, -1])
+def test_a_row_in_place_of_another_on_the_only_page_of_a_unit(
+    tmp_path: Path, quick: Settings, times: int, limit: int | None
+) -> None:
+    with AflowStandIn(rows(N)) as stand_in:
+        stand_in.doubled = times
+        if times > 0:
+            table, counts = pulled(stand_in, quick, tmp_path, limit, page_size=N)
+            assert (table.num_rows, counts["server_total"]) == (N, N)
+        else:
+            with pytest.raises(SourceError, match="in 4 passes it gave"):
+                pulled(stand_in, quick, tmp_path, limit, page_size=N)
+
+
 def test_endless_pages_end(tmp_path: Path, quick: Settings) -> None:
     with AflowStandIn(rows(N)) as stand_in:
         stand_in.endless = True
@@ -229,12 +258,13 @@ def test_a_limit_may_fall_among_entries_of_several_paths(tmp_path: Path, quick: 
     assert len(set(ids(table))) == table.num_rows
 
 
+@pytest.mark.parametrize("limit", [None, WHOLE])
 def test_rows_that_the_server_itself_repeats_and_counts_twice(
-    tmp_path: Path, quick: Settings
+    tmp_path: Path, quick: Settings, limit: int | None
 ) -> None:
     entries = rows(N)
     with AflowStandIn([*entries, *entries[:10]]) as stand_in:
-        table, counts = pulled(stand_in, quick, tmp_path, WHOLE)
+        table, counts = pulled(stand_in, quick, tmp_path, limit)
     assert ids(table) == sorted(r["auid"] for r in entries)
     assert counts["server_total"] == N
 
