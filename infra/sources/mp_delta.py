@@ -5,7 +5,7 @@ a cache folder, which it believes for ever after. Here it gets an empty folder e
 process of its own (``python -m infra.sources.mp_delta``): it holds gigabytes, and the interpreter's
 lock while it waits for S3. Its files are then cut down to the columns of a snapshot and sorted into
 units by ranges of ids, in which order the REST interface gives the rows, too; and they count only
-if they are as many as the REST interface says.
+if they are of the version that the REST interface states, and as many as it says.
 
 The client leaves out the GNoME batch unless the key's owner has accepted its terms. Here it is left
 out unless it is asked for.
@@ -36,7 +36,7 @@ from infra.pull.protocol import Database, Transient, Unit, UnitCounts
 from infra.settings import Settings
 from infra.sources.mp import UNIT_ROWS, MaterialsProject
 from infra.sources.mp_client import rester_class
-from infra.sources.mp_delta_rows import batches, documents_table, newest, wanted
+from infra.sources.mp_delta_rows import batches, date_of, documents_table, newest, wanted
 from infra.sources.mp_table import FIELDS
 from irnet_core.errors import SourceError
 from irnet_core.schema import SOURCE_ID
@@ -91,7 +91,8 @@ class MaterialsProjectDelta(MaterialsProject):
         Raises
         ------
         SourceError
-            If the tables cannot be had, or are not as many rows as the REST interface counts.
+            If the tables cannot be had, are of another version than the REST interface states, or
+            not as many rows as it counts.
         """
         self._kept = self._fetched(http)
         mark = json.loads((self._kept / _MARK).read_text())
@@ -170,6 +171,12 @@ class MaterialsProjectDelta(MaterialsProject):
     def _sort(self, files: list[str], folder: Path, version: dict[str, Any]) -> None:
         """Rows of the client's files as one Arrow file per range of ids."""
         files, versions = newest(sorted(files))
+        if versions and date_of(versions[-1]) != date_of(version["db_version"]):
+            raise SourceError(
+                f"the Materials Project's Delta table is of version {versions[-1]}, but its REST "
+                f"interface of version {version['db_version']}; try again later, or without --via "
+                "delta"
+            )
         gnome = self.arguments["include_gnome"]
         ids = [wanted(batch, gnome)["material_id"] for batch in batches(files, _FILTERED)]
         names = np.array([id_ for part in ids for id_ in part.to_pylist()], dtype=object)

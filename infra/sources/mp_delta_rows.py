@@ -27,6 +27,17 @@ def newest(files: list[str]) -> tuple[list[str], list[str]]:
     return kept, versions
 
 
+def date_of(version: str) -> list[int]:
+    """Year, month and day of a version, which REST interface and tables write differently.
+
+    Examples
+    --------
+    >>> date_of("2026.04.13.post1") == date_of("2026-04-13")
+    True
+    """
+    return [int(digits) for digits in re.findall(r"\d+", version)[:3]]
+
+
 def batches(files: list[str], fields: list[str]) -> Iterator[pa.RecordBatch]:
     """Columns of files, some thousand rows at a time."""
     for file in files:

@@ -140,19 +140,27 @@ def test_a_file_of_the_table_that_is_not_there_is_an_error(server, tmp_path, cap
 
 
 # what is made of the client's files ------------------------------------------------------------
-def sorted_units(server, rows, tmp_path, total, filter=None):
+def sorted_units(server, rows, tmp_path, total, filter=None, stated="2026.05.01.post1"):
     """Units of a table with these rows, without the client."""
     write_delta(rows, tmp_path / "table", "2026-05-01")
     files = [str(path) for path in (tmp_path / "table").rglob("*.parquet")]
     wanted = database(server, tmp_path / "cache", filter)
     wanted.folder.mkdir(parents=True)
-    wanted._sort(files, wanted.folder, {"rows": total, "db_version": "2026.05.01"})
+    wanted._sort(files, wanted.folder, {"rows": total, "db_version": stated})
     return json.loads((wanted.folder / "units.json").read_text())["units"], wanted
 
 
 def test_tables_that_lack_rows_are_refused(server, rows, tmp_path):
     with pytest.raises(SourceError, match="has 26. documents .* counts 269 .* later, or without"):
         sorted_units(server, rows[:-3], tmp_path, 269)
+    assert not list((tmp_path / "cache").rglob("units.json"))
+
+
+@pytest.mark.parametrize("stated", ["2026.04.13", "2026.05.02"])
+def test_tables_of_another_version_are_refused(server, rows, tmp_path, stated):
+    text = f"is of version 2026-05-01, but its REST interface of version {stated}; try again later"
+    with pytest.raises(SourceError, match=text):
+        sorted_units(server, rows, tmp_path, 269, stated=stated)
     assert not list((tmp_path / "cache").rglob("units.json"))
 
 
