@@ -2,7 +2,8 @@
 
 Each unit becomes a Parquet file that appears whole, with what was counted on the way in its schema
 metadata, so that rows and counts cannot part. Whatever kills the process, the next pull of the same
-request goes on with the first unit that is not there.
+request goes on with the first unit that is not there. Where a server has no version but its count,
+the first unit that is kept is pulled once more, to see that it is still the same.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from infra.content import canonical_json, plain
+from infra.content import canonical_json, plain, table_digest
 from infra.guards import NAME
 from infra.pull.collection import no_collection
 from infra.pull.http import Http, Unanswered
@@ -97,12 +98,12 @@ def pull(
         try:
             job.begin()
             job.pull_units()
-            if database.version(http) == job.version:
+            if job.unchanged():
                 job.check_whole()
                 return job.pulled()
         except SourceError as error:
             raise job.explained(error) from error
-        staging.folder.keep(())
+    staging.folder.keep(())
     raise SourceError(
         f"{database.name}: the server's data changed twice while it was pulled, from version "
         f"{canonical_json(plain(job.version))}; nothing is kept, run the same command again later"
@@ -125,10 +126,10 @@ class _Job:
     def begin(self) -> None:
         """Settle version and units: those of an earlier pull if the version is still the same."""
         self.update(0, self.limit or 0, "asks for version and units")
-        self.version = plain(self.database.version(self.http))
-        if self.resume():
+        self.version = present = plain(self.database.version(self.http))
+        if self.resume() and self.same_content():
             return
-        self.staging.folder.keep(())
+        self.version = present
         if (
             self.limit is not None
             and isinstance(self.database, Undivided)
@@ -142,6 +143,13 @@ class _Job:
             raise SourceError(f"{self.database.name}: {bad[0]!r} cannot be the name of a file")
         if len(set(names)) < len(names):
             raise SourceError(f"{self.database.name}: two units have the same name, of {names}")
+        if self.version.get("rows") == 0:
+            asked = self.database.query().get("filter")
+            which = f"that meets the filter {asked!r}" if asked else "at all"
+            raise SourceError(
+                f"{self.database.name}: the server has no entry {which}; check the filter"
+            )
+        self.staging.folder.keep(())
         self.units = [Unit(unit.name, plain(unit.query)) for unit in units]
         text = json.dumps({"version": self.version, "units": [asdict(u) for u in self.units]})
         self.staging.write_bytes(PULL, text.encode())
@@ -152,10 +160,33 @@ class _Job:
             return False
         try:
             kept = json.loads(self.staging.read_bytes(PULL))
-            self.units = [Unit(**unit) for unit in kept["units"]]
-            return bool(kept["version"] == self.version)
-        except (ValueError, KeyError, TypeError):
+            units = [Unit(**unit) for unit in kept["units"]]
+            version = _together(kept["version"], self.version)
+        except (ValueError, KeyError, TypeError, AttributeError):
             return False
+        if version is not None:
+            self.units, self.version = units, version
+        return version is not None
+
+    def same_content(self) -> bool:
+        """Whether the first unit that is kept is what the server gives today.
+
+        Another release may have as many rows, and a server without a version tells nothing else.
+        """
+        files = ((f"unit-{unit.name}.parquet", unit) for unit in self.units)
+        kept = next((pair for pair in files if self.kept(pair[0]) is not None), None)
+        if self.database.versioned or kept is None:
+            return True
+        file, unit = kept
+        table, _ = self.fetched(unit, 0)
+        try:
+            return _digest(table) == _digest(self.staging.read_table(file))
+        except StoreError:  # damaged
+            return False
+
+    def unchanged(self) -> bool:
+        """Whether the server's version is still the one that was settled."""
+        return _together(self.version, plain(self.database.version(self.http))) is not None
 
     def pull_units(self) -> None:
         """Pull what is not there yet."""
@@ -185,6 +216,13 @@ class _Job:
 
     def pull_unit(self, unit: Unit, file: str, number: int) -> dict[str, Any]:
         """Pull one unit into its file; returns its counts."""
+        table, found = self.fetched(unit, number)
+        metadata = {**table.schema.metadata, _COUNTS: canonical_json(plain(found))}
+        self.staging.write_table(file, table.replace_schema_metadata(metadata), _ROW_GROUP)
+        return found
+
+    def fetched(self, unit: Unit, number: int) -> tuple[pa.Table, dict[str, Any]]:
+        """Rows of a unit, complete, and its counts."""
         counts = UnitCounts()
         requests, retries = self.http.requests, Counter(self.http.retries)
         most = None if self.limit is None else self.limit - self.rows
@@ -203,9 +241,7 @@ class _Job:
             "requests": self.http.requests - requests,
             "retries": dict(self.http.retries - retries),
         }
-        metadata = {**table.schema.metadata, _COUNTS: canonical_json(plain(found))}
-        self.staging.write_table(file, table.replace_schema_metadata(metadata), _ROW_GROUP)
-        return found
+        return table, found
 
     def gathered(
         self, unit: Unit, most: int | None, counts: UnitCounts, number: int
@@ -310,6 +346,27 @@ class _Job:
                 "retries": dict(sorted(retries.items())),
             },
         )
+
+
+def _together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | None:
+    """What two readings of a version know together, none if they contradict each other.
+
+    A server may not be able to tell part of it, such as a date, at one of the two times.
+
+    Examples
+    --------
+    >>> _together({"rows": 9, "newest": "2026"}, {"rows": 9, "newest": None})
+    {'rows': 9, 'newest': '2026'}
+    >>> _together({"rows": 9, "newest": "2026"}, {"rows": 8, "newest": None})
+    """
+    if one.keys() != other.keys():
+        return None
+    known = {name: other[name] if one[name] is None else one[name] for name in one}
+    return known if all(other[name] in (None, value) for name, value in known.items()) else None
+
+
+def _digest(table: pa.Table) -> str:
+    return table_digest(table.schema, table.to_batches())
 
 
 def row_keys(table: pa.Table) -> pa.Array:

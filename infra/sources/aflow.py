@@ -6,7 +6,8 @@ What the server does and what is done about it:
   database is divided by the first hexadecimal digits of it, and the parts must add up to the whole.
 * Failures come with status 200 and a text, ``DB Fail!null``; see :mod:`infra.pull.aflux`.
 * The count is in the keys of an answer, ``"1 of 862"``. Where the server sends a bare list or an
-  empty page, the count that the unit was made with holds.
+  empty page, the count that the unit was made with holds. An empty answer to a count is asked for
+  twice.
 * Entries reached by several library paths come several times and are counted so; the one of the
   first path is kept. Rows may also be the same in all. Where a page has as many rows as are
   counted, but fewer different ones, the server is asked how often it has those that came again:
@@ -209,7 +210,9 @@ class Aflow:
                 raise Transient("no count of rows")
             return page.total or 0
 
-        return http.get(self.url, read, self._summons(prefix, self._muted, "paging(1,1)"))
+        summons = self._summons(prefix, self._muted, "paging(1,1)")
+        # nothing at all may also be a failure, so that only what comes twice is no entries
+        return http.get(self.url, read, summons) or http.get(self.url, read, summons)
 
     def _has_again(self, http: Http, rows: list[dict[str, Any]]) -> bool:
         """Whether the server counts the rows that came again on a page as often as they came."""

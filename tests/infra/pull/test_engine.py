@@ -153,7 +153,8 @@ def test_versioned_is_found_again(pull, store):
     assert store.open("latest", "snapshots").id == second.id
 
 
-def test_resumes_with_the_unit_that_failed(pull, store, tmp_path):
+@pytest.mark.parametrize("versioned", [True, False])
+def test_resumes_with_the_unit_that_failed(pull, store, tmp_path, versioned):
     with PlainStandIn() as server:
         whole = pull(server, Store(tmp_path / "other"))
         server.order("503", at=len(server.requests) + 9, times=-1)
@@ -164,9 +165,49 @@ def test_resumes_with_the_unit_that_failed(pull, store, tmp_path):
         assert [n for n in staged(store) if n.endswith(".parquet")] == ["unit-00.parquet"]
         server._faults.clear()
         before = len(server.requests)
-        assert pull(server).id == whole.id
-        assert asked_units(server, before) == ["01", "02"]
+        assert pull(server, versioned=versioned).id == whole.id
+        # without a version, the unit that is kept is compared with what the server gives now
+        assert asked_units(server, before) == [*([] if versioned else ["00"]), "01", "02"]
     assert staged(store) == []
+
+
+def test_resumes_only_where_the_unit_that_is_kept_is_the_same(pull, store):
+    with PlainStandIn() as server:
+        server.order("503", at=9, times=-1)
+        with pytest.raises(Unanswered):
+            pull(server)
+        server._faults.clear()
+        for row in server.units["00"] + server.units["01"] + server.units["02"]:
+            row["gap"] = 7.0  # another release of as many rows
+        before = len(server.requests)
+        manifest = pull(server)
+        assert asked_units(server, before) == ["00", "01", "02"]
+    gaps = store.open(manifest.id).read_table("data.parquet")["band_gap_ev"]
+    assert set(gaps.to_pylist()) == {7.0}
+
+
+def test_a_version_that_cannot_be_told_contradicts_none(pull, store):
+    with PlainStandIn() as server:
+        server.versions = [5, None]  # at the end it is not known
+        assert pull(server).parameters["version"] == {"version": 5, "rows": 230}
+        assert asked_units(server) == ["00", "01", "02"]
+        server.units["00"][0]["gap"] = 9.0
+        server.order("503", at=len(server.requests) + 9, times=-1)
+        server.versions = [5]
+        with pytest.raises(Unanswered):
+            pull(server)
+        server._faults.clear()
+        server.versions = [None]
+        before = len(server.requests)
+        assert pull(server).parameters["version"]["version"] == 5
+        assert asked_units(server, before)[-2:] == ["01", "02"]
+
+
+def test_a_version_that_was_misread_at_the_end_costs_one_unit(pull):
+    with PlainStandIn() as server:
+        server.versions = [1, 2, 1]
+        assert pull(server).parameters["version"]["version"] == 1
+        assert asked_units(server) == ["00", "01", "02", "00"]
 
 
 def test_resumes_only_the_same_version(pull, store):
@@ -334,7 +375,7 @@ def test_check_refuses_before_anything_is_named(pull, store):
 def test_nothing_found(pull, store):
     with PlainStandIn() as server:
         server.units = {}
-        with pytest.raises(DataError, match="plain: .* there are no rows; check the filter"):
+        with pytest.raises(SourceError, match="plain: the server has no entry at all; check the"):
             pull(server)
     assert store.list() == []
 

@@ -86,12 +86,13 @@ def test_killed_at_ten_random_moments(tmp_path, quick):
             assert resumed == whole
             assert store.verify(whole) == []
             assert store.open("latest").id == whole
-            assert len(units_asked(before) & units_asked(after)) <= 1
+            # again comes what was under way, and the first one that is kept, to be compared
+            assert len(units_asked(before) & units_asked(after)) <= 2
             assert units_asked(before) | units_asked(after) == units_asked(requests)
             kept.append(UNITS - len(units_asked(after)))
         process.stdin.close()
     assert len(set(kept)) >= 4
-    assert kept[-1] == UNITS
+    assert kept[-1] == UNITS - 1
 
 
 @pytest.mark.parametrize("kibibytes", [8, 45, 100])
@@ -114,5 +115,5 @@ def test_disk_full(tmp_path, quick, kibibytes):
             lift()
             before = len(server.requests)
             assert build_snapshot(database, store).id == whole.id
-            assert len(first & units_asked(server.requests[before:])) <= 1
+            assert len(first & units_asked(server.requests[before:])) <= 2
             assert store.verify(whole.id) == []

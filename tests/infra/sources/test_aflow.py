@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from standins.aflow import AflowStandIn, row, rows
+from standins.base import Reply, Request
 from standins.crystals import made_crystals
 
 from infra.pull.aflux import filter_terms, read_page
@@ -315,6 +316,64 @@ def test_version_is_count_and_newest_date(quick: Settings) -> None:
         assert database.version(http) == {"rows": N, "newest": newest}
         stand_in.dates = ["2030"]
         assert database.version(http) == {"rows": N, "newest": "2030"}
+
+
+def test_one_empty_answer_to_a_count_is_no_count_of_0(quick: Settings) -> None:
+    class Dropping(AflowStandIn):
+        """Answers some questions for a count with nothing at all."""
+
+        left = 0
+
+        def respond(self, request: Request) -> Reply:
+            if "paging(1,1)" in request.query[0][0] and self.often("left"):
+                return Reply(b"")
+            return super().respond(request)
+
+    with Dropping(rows(N)) as stand_in, Http("aflow", quick) as http:
+        for stand_in.left, count in ((0, N), (1, N), (2, 0)):
+            assert aflow(stand_in, quick).version(http)["rows"] == count
+
+
+@pytest.mark.parametrize("fault", ["a date that is not told", "a count of nothing", None])
+def test_kept_parts_are_not_lost_to_a_version_that_is_not_told(
+    tmp_path: Path, quick: Settings, fault: str | None
+) -> None:
+    class Dropping(AflowStandIn):
+        fault: str | None = None
+
+        def respond(self, request: Request) -> Reply:
+            words = request.query[0][0]
+            if self.fault == "a date that is not told" and "paging(-1" in words:
+                return Reply(b"DB Fail!null")
+            if self.fault == "a count of nothing" and "paging(1,1)" in words:
+                return Reply(b"")
+            return super().respond(request)
+
+    with (
+        Dropping(rows(N)) as stand_in,
+        Http("aflow", quick) as http,
+        Store(tmp_path).staging("snapshots", "0" * 16) as staging,
+    ):
+        stand_in.dates = ["20260101"]
+        last = max(r["auid"] for r in stand_in.rows)
+        stand_in.poisoned = {last}
+        one_less = quick.model_copy(update={"most_skipped_rows": 0})
+        with pytest.raises(SourceError, match="parts are kept"):
+            pull(aflow(stand_in, one_less), staging, http)
+        kept = staging.names()
+        stand_in.poisoned, stand_in.fault = set(), fault
+        before = len(stand_in.requests)
+        if fault == "a count of nothing":
+            with pytest.raises(SourceError, match="no entries"):
+                pull(aflow(stand_in, quick), staging, http)
+            assert staging.names() == kept
+            return
+        assert pull(aflow(stand_in, quick), staging, http).version["newest"] == "20260101"
+        pages = [words for words in summonses(stand_in)[before:] if "geometry" in words]
+        assert {re.search("aflow:(.)", words)[1] for words in pages} == {  # type: ignore[index]
+            min(r["auid"] for r in stand_in.rows)[6],
+            last[6],
+        }
 
 
 def test_a_server_that_does_not_sort_tells_no_date(quick: Settings) -> None:
