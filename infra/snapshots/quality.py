@@ -264,10 +264,16 @@ def _chemistry(database: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 def _notes(database: duckdb.DuckDBPyConnection, fields: pa.Schema) -> dict[str, int]:
     """Values that the source gave and that could not be used, by what they were given for."""
-    if NOTE.name not in fields.names:
+    if NOTE.name not in fields.names or not _is_note(fields.field(NOTE.name)):
         return {}
     notes = f"SELECT unnest(string_split({duck.name(NOTE.name)}, '; ')) AS note FROM data"
     return dict(_counted(database, f"SELECT split_part(note, ':', 1) FROM ({notes})")[:MOST])
+
+
+def _is_note(field: pa.Field) -> bool:
+    """Whether a column holds what was noted on reading rows, and is not of a user's own table."""
+    meaning = (field.metadata or {}).get(b"meaning", b"").decode()
+    return field.type == NOTE.type and meaning == NOTE.meaning
 
 
 def _counted(database: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str, int]]:

@@ -22,7 +22,10 @@ __all__ = [
     "described",
 ]
 
-KNOWN_COLUMNS = {c.name: c for c in vars(schema).values() if isinstance(c, Column)}
+# notes are written where a database's rows are read; in anybody's table the word may mean all sorts
+KNOWN_COLUMNS = {
+    c.name: c for c in vars(schema).values() if isinstance(c, Column) and c != schema.NOTE
+}
 
 
 class Source(Protocol):

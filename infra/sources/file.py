@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from infra.content import file_digest
 from infra.sources.base import described
 from irnet_core.errors import DataError, SourceError
-from irnet_core.schema import FORMULA
+from irnet_core.schema import DUPLICATE_OF, FORMULA, ID, SOURCE_ID
 
 _DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
+_IDENTIFIERS = (ID, SOURCE_ID, DUPLICATE_OF)  # text, whatever they look like
 _FORMATS = (*_DELIMITERS, ".parquet")
 
 
@@ -89,6 +93,10 @@ class TableFile:
             table = self._read_parquet() if format_ == ".parquet" else self._read_csv(format_)
         except OSError as error:
             raise self._unreadable(error) from error
+        except UnicodeDecodeError as error:
+            raise SourceError(
+                f"the names of columns in {self.path} are not UTF-8: save the file in that encoding"
+            ) from error
         except pa.ArrowException as error:
             raise SourceError(
                 f"cannot read {self.path} as {format_}: {_one_line(error)}; correct the file or "
@@ -113,15 +121,58 @@ class TableFile:
 
     def _read_csv(self, format_: str) -> pa.Table:
         # Text is never taken for a missing value: NaN is sodium and nitrogen.
-        parse = pa_csv.ParseOptions(delimiter=_DELIMITERS[format_], newlines_in_values=True)
-        text = {self.formula_column: FORMULA.type}
+        text = {self.formula_column, *(column.name for column in _IDENTIFIERS)}
         if self.as_text:
-            with pa.input_stream(self.path, compression="detect") as file:
-                names = pa_csv.open_csv(file, parse_options=parse).schema.names
-            text |= dict.fromkeys(names, pa.string())
-        with pa.input_stream(self.path, compression="detect") as file:
-            convert = pa_csv.ConvertOptions(column_types=text)
-            return pa_csv.read_csv(file, parse_options=parse, convert_options=convert)
+            with self._unpacked(format_) as file:
+                text.update(pa_csv.open_csv(file, **_options(format_)).schema.names)
+        table = self._parsed(format_, text)
+        if padded := self._padded(table.schema, format_):
+            table = self._parsed(format_, text | padded)
+        columns = map(self._text, table.schema, table.columns)
+        return pa.table(list(columns), names=table.column_names)
+
+    def _parsed(self, format_: str, text: Collection[str]) -> pa.Table:
+        """The table; columns of text, and whatever else is not UTF-8, are bytes as yet."""
+        with self._unpacked(format_) as file:
+            options = _options(format_, column_types=dict.fromkeys(text, pa.binary()))
+            return pa_csv.read_csv(file, **options)
+
+    def _padded(self, schema: pa.Schema, format_: str) -> set[str]:
+        """Columns of numbers with zeros in front, such as 007: these are identifiers."""
+        names = [
+            field.name
+            for field in schema
+            if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        ]
+        if not names or len(set(schema.names)) < len(schema.names):
+            return set()
+        types = dict.fromkeys(names, pa.string())
+        found: set[str] = set()
+        with self._unpacked(format_) as file:
+            options = _options(format_, include_columns=names, column_types=types)
+            for batch in pa_csv.open_csv(file, **options):
+                for name, column in zip(names, batch.columns, strict=True):
+                    if pc.any(pc.match_substring_regex(column, "^0[0-9]+$")).as_py():
+                        found.add(name)
+        return found
+
+    def _text(self, field: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """A column's bytes as the text they are; other columns stay."""
+        if not pa.types.is_binary(field.type):
+            return column
+        try:
+            return column.cast(pa.string())
+        except pa.ArrowInvalid:
+            row = next(n for n, value in enumerate(column.to_pylist()) if _is_no_utf8(value))
+            raise DataError(
+                "it is not UTF-8, save the file in that encoding",
+                source=str(self.path),
+                column=field.name,
+                row=row,
+            ) from None
+
+    def _unpacked(self, format_: str) -> pa.NativeFile:
+        return pa.input_stream(self.path, compression="gzip" if format_.endswith(".gz") else None)
 
     def _read_parquet(self) -> pa.Table:
         with pq.ParquetFile(self.path) as parquet:
@@ -179,6 +230,24 @@ def is_table(name: str) -> bool:
 
 def _format_of(name: str) -> str | None:
     return next((format_ for format_ in _FORMATS if name.lower().endswith(format_)), None)
+
+
+def _options(format_: str, **convert: Any) -> dict[str, Any]:
+    """How a CSV or TSV file is read."""
+    return {
+        "parse_options": pa_csv.ParseOptions(
+            delimiter=_DELIMITERS[format_], newlines_in_values=True
+        ),
+        "convert_options": pa_csv.ConvertOptions(**convert),
+    }
+
+
+def _is_no_utf8(value: bytes | None) -> bool:
+    try:
+        (value or b"").decode()
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def _is_text(type_: pa.DataType) -> bool:

@@ -67,7 +67,15 @@ def small(**changes):
         VOLUME.name: [0.0, 22.0, 1.0, 20.0, 300.0],
         NOTE.name: [None, "natoms: 'x' is no number; volume: 'y' is none", None, "natoms: 1", None],
     } | changes
-    return pa.table(columns)
+    table = pa.table(columns)
+    place = table.schema.get_field_index(NOTE.name)
+    return table.cast(table.schema.set(place, NOTE.field())) if place >= 0 else table
+
+
+@pytest.mark.parametrize("note", [["1"], [1], [True], ["natoms: 'x' is no number"]])
+def test_a_note_of_a_users_own_is_no_note(publish, note):
+    table = pa.table({"formula": ["NaCl"], NOTE.name: note})
+    assert report_of(publish(table))["noted"] == {}
 
 
 def test_what_is_counted(publish):

@@ -35,6 +35,7 @@ def parquet(path, table):
         ("a.csv", CSV),
         ("a.CSV", "\ufeff" + CSV.replace("\n", "\r\n")),
         ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
+        ("A.CSV.GZ", gzip.compress(CSV.encode(), mtime=0)),
         ("a.tsv", CSV.replace(",", "\t")),
         ("a.tsv.gz", gzip.compress(CSV.replace(",", "\t").encode(), mtime=0)),
     ],
@@ -56,6 +57,32 @@ def test_csv(write, name, data):
 
 def test_formulas_that_look_like_numbers_stay_text(write):
     assert TableFile(write("a.csv", "formula\n1\n2\n")).read()["formula"].to_pylist() == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", ["id", "source_id", "duplicate_of", "number"])
+def test_identifiers_that_look_like_numbers_stay_text(write, name):
+    path = write("a.csv", f"formula,{name},x,y\nNaCl,007,1,0\nKCl,12E4,2e3,0.5\n,0,,\n")
+    table = TableFile(path).read()
+    assert table[name].to_pylist() == ["007", "12E4", "0"]
+    assert table["x"].to_pylist() == [1, 2000, None]
+    assert table["y"].to_pylist() == [0, 0.5, None]
+
+
+def test_identifiers_without_zeros_in_front(write):
+    table = TableFile(write("a.csv", "formula,source_id,n\nNaCl,12E4,12E4\n")).read()
+    assert table.select(["source_id", "n"]).to_pylist() == [{"source_id": "12E4", "n": 12e4}]
+
+
+@pytest.mark.parametrize("name", ["formula", "x", "note", "source_id"])
+def test_columns_that_are_not_utf8_are_refused(write, name):
+    text = f"{name},{'y' if name == 'formula' else 'formula'}\nNaCl,NaCl\nNaCl\u00b0,KCl\n"
+    with pytest.raises(DataError, match=rf"a\.csv, column '{name}', row 1: it is not UTF-8, save"):
+        TableFile(write("a.csv", text.encode("latin-1"))).read()
+
+
+def test_names_that_are_not_utf8_are_refused(write):
+    with pytest.raises(SourceError, match=r"names of columns in .*a\.csv are not UTF-8: save"):
+        TableFile(write("a.csv", "formula,\u00b0\nNaCl,1\n".encode("latin-1"))).read()
 
 
 def test_quoted_cells(write):
@@ -145,7 +172,6 @@ def test_unknown_format(write):
     [
         ("a.csv", b""),
         ("a.csv", b"formula,a\nNaCl,1\nSi\n"),
-        ("a.csv", "formula\nNaCl\u00b0\n".encode("latin-1")),
         ("a.csv.gz", b"no gzip"),
         ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)[:-12]),
         ("a.parquet", b"PAR1"),
