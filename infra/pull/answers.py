@@ -13,6 +13,10 @@ import httpx
 
 from irnet_core.errors import SourceError
 
+CODINGS = ("identity", "gzip")
+"""Ways that an answer may be packed: one at a time, since what is packed twice unpacks to a million
+times its length before anybody can count."""
+
 
 class Unanswered(SourceError):
     """A server gave no usable answer, however often it was asked.
@@ -103,6 +107,21 @@ def shown_url(url: str, length: int = 300) -> str:
     except ValueError:  # no URL
         text = url.rpartition("@")[2]
     return text if len(text) <= length else f"{text[:length]}..."
+
+
+def odd_coding(header: str | None) -> str | None:
+    """What is wrong with a ``Content-Encoding``, none if nothing is.
+
+    Examples
+    --------
+    >>> odd_coding("gzip"), odd_coding(None)
+    (None, None)
+    >>> odd_coding("gzip, gzip")
+    "the answer is packed as 'gzip, gzip', which is more than the gzip asked for"
+    """
+    if not header or header.strip().lower() in CODINGS:
+        return None
+    return f"the answer is packed as {header[:60]!r}, which is more than the gzip asked for"
 
 
 def broken(error: httpx.RequestError) -> str:

@@ -20,7 +20,7 @@ from typing import IO
 from filelock import FileLock
 
 from infra.pull.archive import Damaged
-from infra.pull.http import Arriving, Http
+from infra.pull.http import Arriving, Http, shown_url
 from infra.pull.protocol import Transient
 from irnet_core.errors import SourceError
 
@@ -178,8 +178,8 @@ def _fetched(
                     except Damaged as error:
                         if expected.sure:
                             raise SourceError(
-                                f"{url} is what the server means it to be, and damaged all the "
-                                f"same ({error}): tell those who keep it"
+                                f"{shown_url(url)} is what the server means it to be, and damaged "
+                                f"all the same ({error}): tell those who keep it"
                             ) from error
                         reason = "damage"
                 if reason is not None:
@@ -239,7 +239,7 @@ class _Download:
         for chunk in arriving.chunks:
             if self.sums.length + len(chunk) > self._most:
                 raise SourceError(
-                    f"{arriving.url} is longer than {self._most:,} bytes: raise "
+                    f"{shown_url(arriving.url)} is longer than {self._most:,} bytes: raise "
                     "IRNET_ARCHIVE_MOST_BYTES if that is right"
                 )
             self._file.write(chunk)

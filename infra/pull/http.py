@@ -20,11 +20,13 @@ import orjson
 
 from infra.manifest import code_version
 from infra.pull.answers import (
+    CODINGS,
     Answer,
     Arriving,
     Unanswered,
     broken,
     not_json,
+    odd_coding,
     retry_after_s,
     shown_url,
 )
@@ -79,12 +81,15 @@ class Http(Patient):
         for logger in map(logging.getLogger, ("httpx", "httpcore")):  # they would log every URL
             logger.setLevel(max(logger.getEffectiveLevel(), logging.WARNING))
         self._client = httpx.Client(
-            headers={"User-Agent": f"irnet-screening/{code_version()}"},
+            headers={
+                "User-Agent": f"irnet-screening/{code_version()}",
+                "Accept-Encoding": CODINGS[-1],
+            },
             timeout=httpx.Timeout(
                 settings.http_timeout_s, connect=min(settings.http_timeout_s, 30)
             ),
             follow_redirects=True,
-            event_hooks={"request": [self._keep_private]},
+            event_hooks={"request": [self._keep_private], "response": [self._check_coding]},
         )
 
     def __enter__(self) -> Self:
@@ -196,7 +201,7 @@ class Http(Patient):
             with self._client.stream(
                 "GET", url, headers=sent, extensions={"origin": _origin(httpx.URL(url))}
             ) as response:
-                self._check_status(response)
+                self._check_status(response, url)
                 yield Arriving(response.status_code, response.headers, url, self._chunks(response))
         except (httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
             raise self._final(f"{error}; check the address", url) from None
@@ -207,7 +212,13 @@ class Http(Patient):
                 raise self._final(f"{error}; check the address or the certificates", url) from None
             raise Transient(broken(error)) from None
 
-    def _check_status(self, response: httpx.Response) -> None:
+    def _check_coding(self, response: httpx.Response) -> None:
+        """Refuse what could unpack to any length at once, redirections included."""
+        if reason := odd_coding(response.headers.get("content-encoding")):
+            url = str(response.request.url.copy_with(query=None))
+            raise self._final(f"{reason}; tell those who keep the server", url)
+
+    def _check_status(self, response: httpx.Response, url: str) -> None:
         status = response.status_code
         if status in _ODD_4XX or (500 <= status < 600 and status not in _FINAL_5XX):
             after = retry_after_s(response.headers.get("retry-after"), datetime.now(UTC))
@@ -217,7 +228,9 @@ class Http(Patient):
         if not 200 <= status < 300:
             text = " ".join(self._head(response).split())[:200]
             remedy = _REMEDIES.get(status, "check the address")
-            raise self._final(f"HTTP {status}: {text or 'no text'}; {remedy}", str(response.url))
+            # not the address that was led to, which may be a signed one
+            led = "" if response.url.host == httpx.URL(url).host else f" at {response.url.host}"
+            raise self._final(f"HTTP {status}{led}: {text or 'no text'}; {remedy}", url)
 
     def _head(self, response: httpx.Response) -> str:
         """Beginning of the body of a refusal."""

@@ -23,7 +23,7 @@ from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from infra.pull.answers import retry_after_s
+from infra.pull.answers import odd_coding, retry_after_s
 from infra.pull.http import Http, shown_url
 from infra.pull.protocol import Transient
 from irnet_core.errors import SourceError
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 KEY_PAGE = "https://next-gen.materialsproject.org/api"
 _KEY_LENGTH = 32
 _TOTAL = re.compile(rb'"total_doc"\s*:\s*(-?\d+)')
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # bytes before they are unpacked, to at most a thousand times as many
+_MOST_TEXT = 10_000  # bytes of a refusal that are read
 _COLOURS = re.compile(r"\x1b\[\d+m")
 # of the client's search, but not for filters
 _OURS = {"self", "kwargs", "num_chunks", "chunk_size", "all_fields", "fields"}
@@ -129,8 +130,10 @@ class Client:
         import requests
 
         self.endpoint, self.http = endpoint, http
+        self._shown = shown_url(endpoint)
         self.session = requests.Session()
         self.session.headers["x-api-key"] = key
+        self.session.headers["accept-encoding"] = "gzip"
         self.session.headers["user-agent"] = (
             f"mp-api/{metadata.version('mp-api')} {requests.utils.default_user_agent()}"
         )
@@ -186,9 +189,11 @@ class Client:
     def _arrived(self, response: requests.Response, **_: Any) -> None:
         """Look at an answer before the client does."""
         status = response.status_code
+        if reason := odd_coding(response.headers.get("content-encoding")):
+            raise SourceError(f"{self._shown}: {reason}; tell those who keep the server")
         if status in (408, 425, 429) or status >= 500:
             after = retry_after_s(response.headers.get("retry-after"), datetime.now(UTC))
-            blocked = " (this machine is blocked)" if b"blocked" in response.content[:500] else ""
+            blocked = " (this machine is blocked)" if "blocked" in self._text(response, 500) else ""
             raise Transient(f"HTTP {status}{blocked}", after)
         if status in (401, 403):
             raise SourceError(
@@ -196,9 +201,9 @@ class Client:
                 f"{self._text(response)}): copy it anew from {KEY_PAGE}"
             )
         if 300 <= status < 400:
-            host = shown_url(response.headers.get("location", "nowhere"))
+            host = shown_url(response.headers.get("location", "nowhere").partition("?")[0])
             raise SourceError(
-                f"{self.endpoint} redirects to {host}, where the key is not sent: set "
+                f"{self._shown} redirects to {host}, where the key is not sent: set "
                 "MP_API_ENDPOINT to the address that answers"
             )
         if status >= 400:
@@ -223,14 +228,21 @@ class Client:
             body += chunk
             if len(body) > (most := self.http.settings.http_most_bytes):
                 raise SourceError(
-                    f"{self.endpoint}: an answer is longer than {most:,} bytes; raise "
+                    f"{self._shown}: an answer is longer than {most:,} bytes; raise "
                     "IRNET_HTTP_MOST_BYTES if that is right"
                 )
         response._content = bytes(body)  # where the client will find it
 
-    def _text(self, response: requests.Response) -> str:
-        text = re.sub(r"<[^>]*>", " ", response.content[:10_000].decode(errors="replace"))
-        return self.http.redacted(" ".join(text.split()))[:200] or "no text"
+    def _text(self, response: requests.Response, most: int = 200) -> str:
+        """Beginning of a refusal in words."""
+        body = bytearray()
+        for chunk in response.iter_content(_MOST_TEXT):
+            body += chunk
+            if len(body) >= _MOST_TEXT:
+                break
+        response.close()
+        text = re.sub(r"<[^>]*>", " ", body[:_MOST_TEXT].decode(errors="replace"))
+        return self.http.redacted(" ".join(text.split()))[:most] or "no text"
 
     def _explained(self, error: Exception) -> Exception:
         """What the client's error means: it wraps those of requests."""
@@ -238,7 +250,7 @@ class Client:
 
         cause = error.__context__
         if isinstance(cause, requests.exceptions.SSLError):
-            return SourceError(f"{self.endpoint}: {cause}; check the address or the certificates")
+            return SourceError(f"{self._shown}: {cause}; check the address or the certificates")
         if isinstance(cause, requests.Timeout):
             return Transient("time-out")
         if isinstance(cause, requests.exceptions.ChunkedEncodingError):

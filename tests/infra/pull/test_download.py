@@ -179,6 +179,23 @@ def test_there_is_a_limit_to_its_length(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+def test_a_password_in_the_address_is_not_shown(tmp_path: Path) -> None:
+    def damaged(path: Path) -> None:
+        raise Damaged("no zip")
+
+    with Figshare(CONTENT) as figshare:
+        url = f"{figshare.url.replace('://', '://me:s3cret@')}/files/{FILE_ID}"
+        for expected, most, said in (
+            (NOTHING, 1000, "longer than"),
+            (Expected(md5=MD5), 1_000_000, "damaged all the same"),
+        ):
+            settings = Settings(archive_most_bytes=most, request_gap_s=0)
+            with Http("files", settings) as http, pytest.raises(SourceError, match=said) as error:
+                fetch_file(http, url, tmp_path / "f", expected, damaged)
+            assert f"{figshare.url}/files" in str(error.value)
+            assert "s3cret" not in str(error.value)
+
+
 def test_a_full_disk_is_said_and_nothing_left(tmp_path: Path, http: Http) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # writing more fails

@@ -210,6 +210,24 @@ def test_compressed_bomb(server, quick):
         http.json(server.url)
 
 
+@pytest.mark.parametrize("status", [200, 302, 404, 503])
+@pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd"])
+def test_what_could_unpack_to_any_length_is_not_unpacked(server, http, status, coding):
+    headers = {"Content-Encoding": coding, "Location": f"{server.url}/b"}
+    server.reply = Reply(gzip.compress(gzip.compress(b" " * 1_000_000)), status, headers)
+    with pytest.raises(SourceError, match=f"/a: the answer is packed as '{coding}', which is more"):
+        http.json(f"{server.url}/a", {"key": "secret"})
+    assert [r.headers["accept-encoding"] for r in server.requests] == ["gzip"]
+
+
+def test_a_signed_address_that_was_led_to_is_not_shown(server, http):
+    signed = server.url.replace("127.0.0.1", "localhost") + "/b?X-Amz-Signature=0123"
+    server.replies = [Reply(b"", 302, {"Location": signed}), Reply(b"Denied", 403)]
+    with pytest.raises(SourceError, match="/a: HTTP 403 at localhost: Denied; ") as caught:
+        http.json(f"{server.url}/a")
+    assert "Signature" not in str(caught.value)
+
+
 def test_damaged_compression(server, http):
     server.replies = [Reply(b"no gzip", headers={"Content-Encoding": "gzip"})]
     assert http.json(f"{server.url}/a") == {"path": "/a"}

@@ -1,5 +1,7 @@
+import gzip
 import logging
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -310,6 +312,28 @@ def test_a_redirect_does_not_carry_the_key_away(make, server, tmp_path):
         assert not elsewhere.requests
 
 
+@pytest.mark.parametrize("trouble", ["redirect", "long"])
+def test_a_password_in_the_endpoint_and_a_query_in_a_redirect_are_not_shown(make, server, trouble):
+    database = make()
+    database.endpoint = database.endpoint.replace("://", "://me:s3cret@")
+    answer = server.respond
+
+    def respond(request):
+        there = {"Location": "https://you:s3cret@elsewhere.org/x?signature=s3cret"}
+        return Reply(b"", 302, there) if "summary" in request.path else answer(request)
+
+    http = http_for(database)
+    database._client_for(http)
+    if trouble == "redirect":
+        server.respond = respond
+    else:
+        http.settings = http.settings.model_copy(update={"http_most_bytes": 10})
+    with pytest.raises(SourceError, match="elsewhere.org/x|longer than 10 bytes") as caught:
+        database._count(http)
+    assert server.url in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
 # servers in a bad mood -------------------------------------------------------------------------
 def test_a_blocked_machine_waits_and_goes_on(make, server, rows, tmp_path):
     server.blocked = 2
@@ -437,6 +461,41 @@ def test_an_answer_that_is_too_long_ends_the_pull(make, tmp_path, monkeypatch):
     monkeypatch.setenv("IRNET_HTTP_MOST_BYTES", "3000")
     with pytest.raises(SourceError, match="IRNET_HTTP_MOST_BYTES"):
         pulled(make(), tmp_path)
+
+
+@pytest.mark.parametrize("status", [400, 401, 503])
+def test_of_a_refusal_only_the_beginning_is_unpacked(make, server, status):
+    packed = gzip.compress(b" " * 100_000_000)
+    answer = server.respond
+
+    def respond(request):
+        if "summary" not in request.path:
+            return answer(request)
+        return Reply(packed, status, {"Content-Encoding": "gzip"})
+
+    database = make()
+    with http_for(database) as http:
+        database.version(http)  # all that is imported
+        server.respond = respond
+        tracemalloc.start()
+        try:
+            with pytest.raises(SourceError, match=f"HTTP {status}"):
+                database._count(http)
+            assert tracemalloc.get_traced_memory()[1] < 30_000_000
+        finally:
+            tracemalloc.stop()
+
+
+def test_what_could_unpack_to_any_length_is_not_unpacked(make, server):
+    server.respond = lambda request: (
+        Reply(gzip.compress(gzip.compress(b" ")), 200, {"Content-Encoding": "gzip, gzip"})
+        if "summary" in request.path
+        else MaterialsProjectStandIn.respond(server, request)
+    )
+    database = make()
+    with pytest.raises(SourceError, match="is packed as 'gzip, gzip', which is more than the gzip"):
+        database._count(http_for(database))
+    assert server.requests[-1].headers["accept-encoding"] == "gzip"
 
 
 def test_html_with_status_200_for_ever_is_an_error(make, server, tmp_path):
