@@ -18,6 +18,7 @@ Project have values by functional: one is taken, and named in the column ``funct
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -62,6 +63,8 @@ COLUMNS = (
 )
 UNIT_ROWS = 8000  # some servers count and give no rows beyond the first 10,000 of a list
 _MOST_UNIT_ROWS = 100_000
+_UNAMBIGUOUS = re.compile(r"[a-z0-9.-]+|[a-z0-9.]+(/[a-z0-9.]+)*")  # a host, or without hyphens
+_NAME_LENGTH = 80
 _PAGE_SIZES = (500, 100, 50, 20, 10)  # tried in this order
 _CUTS = (
     Number("nelements", 1, 17),
@@ -87,6 +90,11 @@ class Optimade:
         Rows to ask for at once, at most; fewer if the server does not allow so many.
     settings : Settings, optional
         From the environment by default.
+
+    Raises
+    ------
+    SourceError
+        If the address has a query, which may be a key and would be told to everybody.
     """
 
     what = "Structures of a provider of OPTIMADE, with the properties whose meaning is known."
@@ -110,16 +118,29 @@ class Optimade:
         self.page_size = page_size
         self._settings = settings or current_settings()
         self.url = (url or self._settings.optimade_url).strip().rstrip("/")
+        if {"?", "#"} & set(self.url):  # not shown: it may hold a key
+            raise SourceError(
+                "the address of the OPTIMADE provider has a query, which its pages have no room "
+                "for: give --url, or IRNET_OPTIMADE_URL, only what is before the '?' or '#'"
+            )
         self.public_url = (public_url or "").strip().rstrip("/")
         self._root: str | None = None
         self._properties: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
-        """``optimade-`` and the provider's host and path."""
+        """``optimade-`` and the provider's host and path.
+
+        A digest follows where others could come to the same: behind a port, and where more than
+        slashes had to be replaced.
+        """
         parts = urlsplit(self.url)
-        text = f"{parts.hostname or ''}{parts.path}".lower()
-        return f"optimade-{re.sub('[^a-z0-9.]+', '-', text).strip('-.')}"[:100]
+        text = f"{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
+        plain = re.sub("[^a-z0-9.]+", "-", text.lower()).strip("-.")
+        if _UNAMBIGUOUS.fullmatch(text) and len(plain) <= _NAME_LENGTH:
+            return f"optimade-{plain}"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        return f"optimade-{plain[:_NAME_LENGTH]}-{digest}"
 
     def query(self) -> dict[str, Any]:
         """Address and filter; the fields depend on what the provider has."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from standins.optimade import PROPERTIES, ROWS, Disturbed, PlainOptimade, made_entries
 
+from infra.guards import NAME
 from infra.pull import optimade_pages
 from infra.pull.engine import pull
 from infra.pull.http import Http
@@ -395,6 +396,38 @@ def test_each_provider_has_a_name_of_its_own() -> None:
     assert (
         Optimade(url="https://optimade.x.org", settings=quick()).name == "optimade-optimade.x.org"
     )
+
+
+def test_providers_whose_addresses_look_alike_have_names_of_their_own() -> None:
+    urls = [
+        "http://a.org",
+        "http://a.org:5001",
+        "http://a.org:5002",
+        "http://a.org/5001",
+        "http://a.org/x-y",
+        "http://a.org/x/y",
+        "http://a.org/X/y",
+        "http://a.org/x_y",
+        "http://a.org/" + "z" * 90,
+        "http://a.org/" + "z" * 91,
+    ]
+    names = [Optimade(url=url, settings=quick()).name for url in urls]
+    assert len(set(names)) == len(urls)
+    assert [names[0], names[3], names[5]] == [
+        "optimade-a.org",
+        "optimade-a.org-5001",
+        "optimade-a.org-x-y",
+    ]
+    assert all(NAME.fullmatch(name) for name in names)
+    for other in ("https://me:pw@A.org/", "http://a.org"):  # neither password nor case tell apart
+        assert Optimade(url=other, settings=quick()).name == names[0]
+
+
+@pytest.mark.parametrize("end", ["?api_key=s3cret", "/v1/?x=s3cret#y", "#s3cret"])
+def test_an_address_with_a_query_is_refused(end: str) -> None:
+    with pytest.raises(SourceError, match="the address .* has a query, .* give --url,") as error:
+        Optimade(url=f"https://me:s3cret@x.org/optimade{end}", settings=quick())
+    assert "s3cret" not in str(error.value)
 
 
 def test_links_lead_to_the_entries_at_the_provider_or_at_its_public_address(
