@@ -187,6 +187,10 @@ def file(
 
     with one_sentence():
         _refuse_rest(ctx, "file")
+        if table is not None and path is not None:
+            raise IRNetError(
+                f"file is given {table!r} and --path {path!r}: name one, and take the other after"
+            )
         if table is not None and not Path(table).exists():
             make_source(table)  # says that there is neither such a file nor such a source
     _take(ctx, "file", None, path=path or table, formula_column=formula_column)

@@ -145,9 +145,10 @@ class _Job:
             raise SourceError(f"{self.database.name}: two units have the same name, of {names}")
         if self.version.get("rows") == 0:
             asked = self.database.query().get("filter")
-            which = f"that meets the filter {asked!r}" if asked else "at all"
             raise SourceError(
-                f"{self.database.name}: the server has no entry {which}; check the filter"
+                f"{self.database.name}: no entry meets the filter {asked!r}; loosen it"
+                if asked
+                else f"{self.database.name}: the server has no entries; check its address"
             )
         self.staging.folder.keep(())
         self.units = [Unit(unit.name, plain(unit.query)) for unit in units]

@@ -81,9 +81,8 @@ class Jarvis:
         self.url = f"{base}/files/{self.file_id}"
         # ndownloader.figshare.com has its interface at api.figshare.com; a mirror may have none
         self._api = f"{base.replace('://ndownloader.', '://api.')}/v2"
-        self.path = (
-            Path(store or self._settings.jarvis_store or _usual_store()) / f"{self.file}.zip"
-        )
+        folder = Path(store or self._settings.jarvis_store or _usual_store()).expanduser()
+        self.path = folder / f"{self.file}.zip"
         self._found: Digests | None = None
 
     def query(self) -> dict[str, Any]:

@@ -316,20 +316,27 @@ def search_arguments(text: str) -> dict[str, Any]:
 
 def _value(texts: list[str], annotation: str) -> Any:
     """Texts as a value of a parameter, by how the client annotates it."""
+    given = ",".join(texts)
     if "tuple[" in annotation:
         kind = int if "int" in annotation else float
         low, colon, high = texts[0].partition(":")
-        if len(texts) > 1 or not (low or high):
-            raise ValueError(f"a range, not {','.join(texts)!r}: write 1:2, 1: or :2")
-        ends = [kind(end) if end else None for end in (low, high if colon else low)]
+        try:
+            ends = [kind(end) if end else None for end in (low, high if colon else low)]
+        except ValueError:
+            ends = []
+        if len(texts) > 1 or not ends or not (low or high):
+            raise ValueError(f"a range of numbers, not {given!r}: write 1:2, 1: or :2")
         return (ends[0], ends[1])
     if "list[" in annotation and "str" not in annotation and "int" in annotation:
-        numbers = [int(text) for text in texts]
-        return numbers if len(numbers) > 1 else numbers[0]
+        if len(texts) > 1:  # the client makes a request of each, whose pages are those of nothing
+            raise ValueError(f"one number, not {given!r}: take a snapshot for each")
+        if not texts[0].isdecimal():
+            raise ValueError(f"a number, not {given!r}")
+        return int(texts[0])
     if "list[" in annotation:
         return texts if len(texts) > 1 or "str |" not in annotation else texts[0]
     if len(texts) > 1:
-        raise ValueError(f"one value, not {','.join(texts)!r}")
+        raise ValueError(f"one value, not {given!r}")
     if "bool" in annotation:
         if (text := texts[0].lower()) not in ("true", "false"):
             raise ValueError(f"true or false, not {texts[0]!r}")
@@ -337,5 +344,7 @@ def _value(texts: list[str], annotation: str) -> Any:
     if "Ordering" in annotation:
         from pymatgen.analysis.magnetism import Ordering
 
-        return Ordering(texts[0])
+        if given not in (known := [ordering.value for ordering in Ordering]):
+            raise ValueError(f"one of {', '.join(known)}, not {given!r}")
+        return Ordering(given)
     return texts[0]

@@ -375,7 +375,7 @@ def test_check_refuses_before_anything_is_named(pull, store):
 def test_nothing_found(pull, store):
     with PlainStandIn() as server:
         server.units = {}
-        with pytest.raises(SourceError, match="plain: the server has no entry at all; check the"):
+        with pytest.raises(SourceError, match="plain: the server has no entries; check its"):
             pull(server)
     assert store.list() == []
 

@@ -46,6 +46,14 @@ def pulled(
     return version, rows, counts
 
 
+def test_the_folder_may_be_below_the_home_folder(
+    quick: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stored = quick.model_copy(update={"jarvis_store": "~/jv"})
+    assert Jarvis(settings=stored).path.parent == tmp_path / "jv"
+
+
 # the whole way ---------------------------------------------------------------------------
 def test_every_record_arrives(tmp_path: Path, quick: Settings) -> None:
     with Figshare() as figshare:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from pymatgen.analysis.magnetism import Ordering
 from pymatgen.core import Structure
 from standins.base import Reply, StandIn
 from standins.crystals import SHARED
@@ -188,7 +189,8 @@ def test_the_gnome_batch_comes_when_asked_for(make, server, rows, tmp_path):
         ("num_sites=4", {"num_sites": (4, 4)}),
         ("elements=Fe,O,theoretical=true", {"elements": ["Fe", "O"], "theoretical": True}),
         ("formula=Fe2O3", {"formula": "Fe2O3"}),
-        ("spacegroup_number=225,221", {"spacegroup_number": [225, 221]}),
+        ("spacegroup_number=225", {"spacegroup_number": 225}),
+        ("magnetic_ordering=FM", {"magnetic_ordering": Ordering.FM}),
         ("crystal_system=Cubic", {"crystal_system": "Cubic"}),
     ],
 )
@@ -200,8 +202,12 @@ def test_filters_are_arguments_of_the_clients_search(text, arguments):
     ("text", "message"),
     [
         ("band_gab=1:2", "did you mean band_gap"),
-        ("band_gap=wide", "could not convert"),
-        ("band_gap=1:2,3:4", "a range"),
+        ("band_gap=wide", "band_gap is a range of numbers, not 'wide': write 1:2, 1: or :2"),
+        ("band_gap=a:b", "band_gap is a range of numbers, not 'a:b': write 1:2, 1: or :2"),
+        ("band_gap=1:2,3:4", "a range of numbers, not '1:2,3:4'"),
+        ("spacegroup_number=225,221", "one number, not '225,221': take a snapshot for each"),
+        ("spacegroup_number=Fm-3m", "spacegroup_number is a number, not 'Fm-3m'"),
+        ("magnetic_ordering=up", "magnetic_ordering is one of FM, AFM, .*, not 'up'"),
         ("is_stable=maybe", "true or false"),
         ("Fe", "no name=value"),
         ("deprecated=true", "not asked by 'deprecated'"),

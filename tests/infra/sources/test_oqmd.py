@@ -332,3 +332,19 @@ def test_the_stand_in_has_the_documented_faults(server: OqmdStandIn) -> None:
     assert get(filter="stability=0")["meta"]["data_available"] == sum(
         row["stability"] == 0 for row in ROWS
     )
+
+
+@pytest.mark.parametrize("limit", [None, 5])
+@pytest.mark.parametrize(
+    ("made", "filter"), [(Oqmd, "ntypes=12"), (OqmdOptimade, "nelements=12")], ids=["rest", "opt"]
+)
+def test_a_filter_that_nothing_meets_is_said(
+    server: OqmdStandIn, tmp_path: Path, made: Any, filter: str, limit: int | None
+) -> None:
+    settings = quick(server)
+    with (
+        Http("oqmd", settings) as http,
+        Store(tmp_path).staging("snapshots", "0" * 16) as staging,
+        pytest.raises(SourceError, match=f"oqmd: no entry meets the filter '{filter}'; loosen it"),
+    ):
+        pull(made(filter, settings=settings), staging, http, limit=limit)
