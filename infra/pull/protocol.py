@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -159,6 +160,15 @@ class Keyed(Protocol):
 
     @property
     def secrets(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+@runtime_checkable
+class Caching(Protocol):
+    """A database that keeps files of its own, beside the staging folder, while it is pulled."""
+
+    def cached(self) -> AbstractContextManager[None]:
+        """Keep other pulls from these files; they go if the block ends well, and else stay."""
+        ...
 
 
 @runtime_checkable

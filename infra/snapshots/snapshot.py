@@ -7,6 +7,7 @@ these, one unit in memory at a time. A file is a single table, and goes the same
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import IO, Any
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from infra.settings import settings
 from infra.snapshots.quality import previous, write_report
 from infra.snapshots.row_groups import RowGroups
 from infra.snapshots.split import Splitter
-from infra.sources.base import Database, Keyed, Source
+from infra.sources.base import Caching, Database, Keyed, Source
 from infra.sources.file import TableFile
 from infra.staging import Staging
 from infra.store import Store
@@ -124,7 +125,9 @@ def _of_database(
             pinned = _pinned(asked, database.version(http))
             if found := store.find("snapshots", pinned):
                 return _again(found, store, names, check)
-        with store.staging("snapshots", request_digest("snapshots", {}, asked)) as staging:
+        request = request_digest("snapshots", {}, asked)
+        cached = database.cached() if isinstance(database, Caching) else nullcontext()
+        with cached, store.staging("snapshots", request) as staging:
             pulled = pull(database, staging, http, limit=limit, update=update)
             splitter = Splitter(unit_schema(database.columns), database.name, database=True)
             units = (staging.read_table(file) for file in pulled.files)

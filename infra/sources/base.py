@@ -6,12 +6,13 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from infra.pull.protocol import Database, Keyed, Page, Transient, Unit, UnitCounts
+from infra.pull.protocol import Caching, Database, Keyed, Page, Transient, Unit, UnitCounts
 from irnet_core import schema
 from irnet_core.schema import Column, unit_of
 
 __all__ = [
     "KNOWN_COLUMNS",
+    "Caching",
     "Database",
     "Keyed",
     "Page",

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from infra.folder import Folder
 from infra.manifest import request_digest
 from infra.pull.collection import no_collection
 from infra.pull.http import Http
@@ -38,6 +39,7 @@ from infra.sources.mp import UNIT_ROWS, MaterialsProject
 from infra.sources.mp_client import rester_class
 from infra.sources.mp_delta_rows import batches, date_of, documents_table, newest, wanted
 from infra.sources.mp_table import FIELDS
+from infra.staging import exclusive
 from irnet_core.errors import SourceError
 from irnet_core.schema import SOURCE_ID
 
@@ -55,7 +57,8 @@ class MaterialsProjectDelta(MaterialsProject):
     unit_rows : int
         Rows of a unit.
     folder : path, optional
-        For the tables until the snapshot is published; by default in the settings' ``cache``.
+        For the tables until the snapshot is published; by default in the settings' ``cache``. Only
+        one pull at a time has it.
     settings : Settings, optional
         As for :class:`infra.sources.mp.MaterialsProject`.
 
@@ -85,6 +88,20 @@ class MaterialsProjectDelta(MaterialsProject):
         self.folder = root / "mp-delta"
         self._kept: Path | None = None
 
+    @contextmanager
+    def cached(self) -> Iterator[None]:
+        """Keep other pulls from the tables, which go once the snapshot is published.
+
+        Raises
+        ------
+        StoreError
+            If another pull has them, or their folder cannot be made.
+        """
+        what = f"tables of the Materials Project in {self.folder}"
+        with exclusive(Folder(str(self.folder)), what):
+            yield
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def units(self, http: Http) -> list[Unit]:
         """Ranges of ids.
 
@@ -95,8 +112,11 @@ class MaterialsProjectDelta(MaterialsProject):
             not as many rows as it counts.
         """
         self._kept = self._fetched(http)
-        mark = json.loads((self._kept / _MARK).read_text())
-        return [Unit(unit["name"], unit) for unit in mark["units"]]
+        try:
+            units = json.loads((self._kept / _MARK).read_text())["units"]
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+        return [Unit(unit["name"], unit) for unit in units]
 
     def tables(
         self, unit: Unit, http: Http, most_rows: int | None, counts: UnitCounts
@@ -106,12 +126,21 @@ class MaterialsProjectDelta(MaterialsProject):
         counts.passes = 1
         if self._kept is None:  # the pull goes on where an earlier one ended
             self._kept = self._fetched(http)
-        with pa.memory_map(str(self._kept / f"{unit.name}.arrow")) as file:
-            reader = pa.ipc.open_file(file)
-            for number in range(reader.num_record_batches):
-                yield pa.Table.from_batches([reader.get_batch(number)])
+        try:
+            with pa.memory_map(str(self._kept / f"{unit.name}.arrow")) as file:
+                reader = pa.ipc.open_file(file)
+                for number in range(reader.num_record_batches):
+                    yield pa.Table.from_batches([reader.get_batch(number)])
+        except (OSError, pa.ArrowException) as error:
+            raise self._unreadable(error) from error
 
     # -------------------------------------------------------------------------------------
+    def _unreadable(self, error: Exception) -> SourceError:
+        return SourceError(
+            f"cannot read the Materials Project's tables in {self._kept} "
+            f"({type(error).__name__}): delete that folder and run the same command again"
+        )
+
     def _fetched(self, http: Http) -> Path:
         """Folder with the units of the present version, which are fetched if they are not there."""
         version = self.version(http)

@@ -13,12 +13,12 @@ from infra.pull.values import Notes
 from infra.settings import Settings
 from infra.snapshots.snapshot import build_snapshot
 from infra.sources import SOURCES
-from infra.sources.base import UnitCounts
+from infra.sources.base import Unit, UnitCounts
 from infra.sources.mp import MaterialsProject
 from infra.sources.mp_delta import MaterialsProjectDelta
 from infra.sources.mp_delta_rows import newest, structures
 from infra.store import Store
-from irnet_core.errors import SourceError
+from irnet_core.errors import SourceError, StoreError
 
 QUICK = {
     "http_timeout_s": 2.0,
@@ -73,6 +73,10 @@ def data(manifest, folder):
         return pq.read_table(file)
 
 
+def http_for(database):
+    return Http("mp", database._settings, secrets=database.secrets)
+
+
 def from_s3(requests):
     return [r for r in requests if r.path.endswith(".parquet")]
 
@@ -111,18 +115,52 @@ def test_the_key_is_in_no_file_and_goes_to_no_bucket(pulled):
             assert KEY not in str(request.headers)
 
 
-def test_what_was_fetched_is_not_fetched_again(server, pulled):
-    folder, manifest, _ = pulled
+def test_what_was_fetched_is_not_fetched_again_until_it_is_published(server, pulled, tmp_path):
+    _, manifest, _ = pulled
+    cache, store = tmp_path / "cache", Store(tmp_path / "store")
+    killed = database(server, cache)
+
+    def die(done, *_):
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_snapshot(killed, store, update=die)
+    assert len(list(killed.folder.iterdir())) == 1  # the client's own files are gone
     server.requests.clear()
-    resumed = database(server, folder / "cache")
-    http = Http("mp", Settings(**QUICK), secrets=resumed.secrets)
-    units = resumed.units(http)
-    assert len(units) == 3
-    other = database(server, folder / "cache")  # goes on with units that it did not plan
-    tables = [t for unit in units for t in other.tables(unit, http, None, UnitCounts())]
-    assert sum(t.num_rows for t in tables) == manifest.rows
+    assert build_snapshot(database(server, cache), store).id == manifest.id
     assert not from_s3(server.requests)
-    assert len(list(resumed.folder.iterdir())) == 1  # the client's own files are gone
+    assert not killed.folder.exists()
+
+
+def test_two_pulls_do_not_delete_each_others_tables(server, pulled, tmp_path):
+    _, manifest, _ = pulled
+    cache, refused = tmp_path / "cache", []
+
+    def other(done, *_):
+        if done and not refused:  # the first pull has its first unit
+            with pytest.raises(StoreError, match="another run is making the tables .* wait") as no:
+                build_snapshot(
+                    database(server, cache, "include_gnome=true"), Store(tmp_path / "other")
+                )
+            refused.append(no)
+
+    assert build_snapshot(database(server, cache), Store(tmp_path), update=other).id == manifest.id
+    assert refused
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_tables_that_cannot_be_read_are_an_error(server, rows, tmp_path, damage):
+    units, wanted = sorted_units(server, rows, tmp_path, 269)
+    wanted._kept = wanted.folder
+    file = wanted.folder / f"{units[1]['name']}.arrow"
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:1000])
+    unit = Unit(units[1]["name"], units[1])
+    with pytest.raises(SourceError, match="cannot read the .*tables in .*: delete that folder"):
+        list(wanted.tables(unit, http_for(wanted), None, UnitCounts()))
 
 
 def test_a_file_of_the_table_that_is_not_there_is_an_error(server, tmp_path, capfd, caplog):
