@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from infra.content import canonical_json, plain, table_digest
+from infra.content import canonical_json, plain
 from infra.guards import NAME
 from infra.pull.collection import no_collection
 from infra.pull.http import Http, Unanswered
 from infra.pull.protocol import Database, Undivided, Unit, UnitCounts
+from infra.pull.unit_rows import content, sorted_rows, unit_schema
 from infra.staging import Staging
 from irnet_core.errors import SourceError, StoreError
-from irnet_core.schema import REASON, SOURCE_ID, Column, arrow_schema
+from irnet_core.schema import REASON
 
 PULL = "pull.json"
 _COUNTS = b"pull"  # key in the schema metadata of a unit's file
@@ -54,11 +53,6 @@ class Pulled:
     files: tuple[str, ...]
     version: dict[str, Any]
     counts: dict[str, Any]
-
-
-def unit_schema(columns: Iterable[Column]) -> pa.Schema:
-    """Arrow schema of a unit's rows: the database's columns and ``reason``."""
-    return arrow_schema([*columns, REASON])
 
 
 def pull(
@@ -181,7 +175,7 @@ class _Job:
         file, unit = kept
         table, _ = self.fetched(unit, 0)
         try:
-            return _digest(table) == _digest(self.staging.read_table(file))
+            return content(table) == content(self.staging.read_table(file))
         except StoreError:  # damaged
             return False
 
@@ -229,7 +223,7 @@ class _Job:
         most = None if self.limit is None else self.limit - self.rows
         with no_collection():
             rows = self.gathered(unit, most, counts, number)
-            table, duplicates = _sorted(rows, unit_schema(self.database.columns), most)
+            table, duplicates = sorted_rows(rows, unit_schema(self.database.columns), most)
         self.check_complete(unit, table.num_rows + duplicates, counts, most)
         found = {
             "rows": table.num_rows,
@@ -364,37 +358,3 @@ def _together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | No
         return None
     known = {name: other[name] if one[name] is None else one[name] for name in one}
     return known if all(other[name] in (None, value) for name, value in known.items()) else None
-
-
-def _digest(table: pa.Table) -> str:
-    return table_digest(table.schema, table.to_batches())
-
-
-def row_keys(table: pa.Table) -> pa.Array:
-    """What tells the rows of a unit apart: ``source_id``, and ``reason`` where there is one.
-
-    An entry may come once as a usable row and again as rows that are rejected. Rows without an
-    identifier have no key and are never taken for the same.
-    """
-    reasons = pc.fill_null(table[REASON.name], "")
-    keys = pc.binary_join_element_wise(table[SOURCE_ID.name], reasons, "\0")
-    return pa.concat_arrays(keys.chunks) if keys.num_chunks else pa.array([], keys.type)
-
-
-def _sorted(
-    tables: Iterable[pa.Table], schema: pa.Schema, most: int | None
-) -> tuple[pa.Table, int]:
-    """Rows in order of ``source_id``, each once, and how many came again."""
-    table = pa.concat_tables(
-        [schema.empty_table(), *(table.select(schema.names).cast(schema) for table in tables)]
-    )
-    if most is not None:
-        table = table.slice(0, most)
-    keys = row_keys(table)
-    order = pc.sort_indices(keys)  # stable; rows without a key come last
-    keys = keys.take(order)
-    if len(keys) > 1:
-        again = pc.fill_null(pc.equal(keys[1:], keys[:-1]), False)
-        order = order.filter(pa.concat_arrays([pa.array([True]), pc.invert(again)]))
-    in_order = np.array_equal(order.to_numpy(), np.arange(len(table)))
-    return (table if in_order else table.take(order)), len(keys) - len(order)

@@ -16,8 +16,9 @@ from infra.artifact import DATA, REJECTED_ROWS
 from infra.content import plain
 from infra.folder import Folder
 from infra.manifest import Manifest, request_digest, utc_now
-from infra.pull.engine import Update, pull, unit_schema
+from infra.pull.engine import Update, pull
 from infra.pull.http import Http
+from infra.pull.unit_rows import unit_schema
 from infra.settings import settings
 from infra.snapshots.quality import previous, write_report
 from infra.snapshots.row_groups import RowGroups

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from featurizers.formula import canonical_formulas, parse_formulas
 from infra import duck
-from infra.pull.engine import row_keys
+from infra.pull.unit_rows import row_keys
 from irnet_core.errors import DataError
 from irnet_core.schema import (
     COMPOSITION,

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from infra.pull.engine import unit_schema
 from infra.pull.http import Http, shown_url
 from infra.pull.paging import collect
+from infra.pull.unit_rows import unit_schema
 from infra.settings import Settings
 from infra.sources.base import Page, Unit, UnitCounts
 from irnet_core.schema import BAND_GAP, FORMULA, SOURCE_ID

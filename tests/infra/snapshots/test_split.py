@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from infra.pull.engine import unit_schema
+from infra.pull.unit_rows import unit_schema
 from infra.snapshots.split import Splitter
 from irnet_core.errors import DataError
 from irnet_core.schema import BAND_GAP, FORMULA, SOURCE_ID
