@@ -19,7 +19,9 @@ from irnet_core.errors import DataError, SourceError
 from irnet_core.schema import DUPLICATE_OF, FORMULA, ID, SOURCE_ID
 
 _DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
-_IDENTIFIERS = (ID, SOURCE_ID, DUPLICATE_OF)  # text, whatever they look like
+_IDENTIFIERS = (SOURCE_ID, DUPLICATE_OF)  # text, whatever they look like
+_PADDED = "^0[0-9]+$"
+_NO_WHOLE_NUMBER = "^0[0-9]|[^0-9]"
 _FORMATS = (*_DELIMITERS, ".parquet")
 
 
@@ -138,7 +140,10 @@ class TableFile:
             return pa_csv.read_csv(file, **options)
 
     def _padded(self, schema: pa.Schema, format_: str) -> set[str]:
-        """Columns of numbers with zeros in front, such as 007: these are identifiers."""
+        """Columns of numbers with zeros in front, such as 007: these are identifiers.
+
+        A column ``id`` is one also where it merely looks like other numbers, such as 12E4.
+        """
         names = [
             field.name
             for field in schema
@@ -152,7 +157,8 @@ class TableFile:
             options = _options(format_, include_columns=names, column_types=types)
             for batch in pa_csv.open_csv(file, **options):
                 for name, column in zip(names, batch.columns, strict=True):
-                    if pc.any(pc.match_substring_regex(column, "^0[0-9]+$")).as_py():
+                    pattern = _NO_WHOLE_NUMBER if name == ID.name else _PADDED
+                    if pc.any(pc.match_substring_regex(column, pattern)).as_py():
                         found.add(name)
         return found
 

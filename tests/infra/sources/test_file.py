@@ -68,9 +68,21 @@ def test_identifiers_that_look_like_numbers_stay_text(write, name):
     assert table["y"].to_pylist() == [0, 0.5, None]
 
 
-def test_identifiers_without_zeros_in_front(write):
-    table = TableFile(write("a.csv", "formula,source_id,n\nNaCl,12E4,12E4\n")).read()
-    assert table.select(["source_id", "n"]).to_pylist() == [{"source_id": "12E4", "n": 12e4}]
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("source_id", "12E4", "12E4"),
+        ("source_id", "7", "7"),
+        ("id", "12E4", "12E4"),
+        ("id", "7", 7),
+        ("n", "12E4", 12e4),
+        ("n", "0", 0),
+        ("n", "0.5", 0.5),
+    ],
+)
+def test_identifiers_without_zeros_in_front(write, name, text, value):
+    table = TableFile(write("a.csv", f"formula,{name}\nNaCl,{text}\n")).read()
+    assert table[name].to_pylist() == [value]
 
 
 @pytest.mark.parametrize("name", ["formula", "x", "note", "source_id"])
