@@ -122,6 +122,7 @@ class TableFile:
         )
 
     def _read_csv(self, format_: str) -> pa.Table:
+        self._refuse_other_separators(format_)
         # Text is never taken for a missing value: NaN is sodium and nitrogen.
         text = {self.formula_column, *(column.name for column in _IDENTIFIERS)}
         if self.as_text:
@@ -132,6 +133,18 @@ class TableFile:
             table = self._parsed(format_, text | padded)
         columns = map(self._text, table.schema, table.columns)
         return pa.table(list(columns), names=table.column_names)
+
+    def _refuse_other_separators(self, format_: str) -> None:
+        """Spreadsheets of many countries write semicolons, and commas in numbers."""
+        with self._unpacked(format_) as file:
+            head = file.read(4096).partition(b"\n")[0].decode(errors="replace")
+        mark = next((mark for mark in ";\t|" if mark in head), None)
+        if mark is not None and _DELIMITERS[format_] not in head:
+            raise DataError(
+                f"it is separated by {mark!r}, save it with commas between columns and full stops "
+                "in numbers",
+                source=str(self.path),
+            )
 
     def _parsed(self, format_: str, text: Collection[str]) -> pa.Table:
         """The table; columns of text, and whatever else is not UTF-8, are bytes as yet."""
@@ -192,8 +205,6 @@ class TableFile:
             raise DataError(
                 "two columns have this name, rename one", source=source, column=repeated[0]
             )
-        if len(names) == 1 and (mark := next((m for m in ";\t|" if m in names[0]), None)):
-            raise DataError(f"it is separated by {mark!r}, save it with commas", source=source)
         if self.formula_column not in names:
             raise DataError(
                 f"there is no such column of formulas, name one of {', '.join(names)}",

@@ -224,6 +224,7 @@ def test_columns_can_be_left_as_the_text_they_are(tmp_path: Path) -> None:
 
 def test_a_file_with_another_separator_is_named_as_such(tmp_path: Path) -> None:
     path = tmp_path / "semicolons.csv"
-    path.write_text("formula;y\nNaCl;1\n")
-    with pytest.raises(DataError, match="separated by ';'"):
-        TableFile(path).read()
+    for text in ("formula;y\nNaCl;1\n", "\ufeffformula;y\nNaCl;4,2\n"):  # of a spreadsheet
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match="separated by ';', save it with commas between col"):
+            TableFile(path).read()
