@@ -18,6 +18,7 @@ from infra.sources.base import described
 from irnet_core.errors import DataError, SourceError
 from irnet_core.schema import DUPLICATE_OF, FORMULA, ID, SOURCE_ID
 
+_READING = "2"  # another one where the same file is read to other values
 _DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 _IDENTIFIERS = (SOURCE_ID, DUPLICATE_OF)  # text, whatever they look like
 _PADDED = "^0[0-9]+$"
@@ -78,6 +79,7 @@ class TableFile:
             "sha256": sha256,
             "format": format_,
             "formula_column": self.formula_column,
+            "reading": _READING,
         }
 
     def read(self) -> pa.Table:
