@@ -118,12 +118,9 @@ class Served:
 
     def deploy(self):
         """What ``make deploy`` does."""
-        said = []
         for command in ("python -m flows.deployments", "prefect --no-prompt deploy --all"):
             done = self(*command.split())
             assert done.returncode == 0, done.stdout + done.stderr
-            said.append(done.stdout)
-        return said[0]
 
     def start(self, deployment, **parameters):
         """Run a deployment to its end; returns its flow run and the names of its tasks."""
@@ -307,7 +304,7 @@ def test_what_the_file_no_longer_has_is_removed_or_named(served):
         ).raise_for_status()
     old = {key: found["trial"][key] for key in ("flow_id", "entrypoint", "path")}
     httpx.post(f"{served.url}/deployments/", json=old | {"name": "old"}).raise_for_status()
-    said = served.deploy()
+    said = served("python", "-m", "flows.deployments").stdout
     assert "removed the schedule mp: daily, which prefect.yaml no longer has\n" in said
     assert "removed the schedule trial: daily" in said
     assert "train/old is on the server but not in prefect.yaml" in said
@@ -315,7 +312,7 @@ def test_what_the_file_no_longer_has_is_removed_or_named(served):
     assert [s["slug"] for s in found["mp"]["schedules"]] == ["weekly"]
     assert found["trial"]["schedules"] == []
     served("prefect", "--no-prompt", "deployment", "delete", "train/old")
-    assert "old" not in served.deploy()
+    assert "old" not in served("python", "-m", "flows.deployments").stdout
 
 
 @served_test

@@ -156,10 +156,15 @@ def test_nobody_answers():
         pass
 
 
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
 @pytest.fixture
 def web_server():
     """A server that speaks HTTP alone, as Dask's own dashboard does."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"tcp://127.0.0.1:{server.server_port}"
