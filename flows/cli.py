@@ -130,7 +130,7 @@ def demo() -> None:
     irnet = _command()
     out.print(
         f'\nGo on with\n  {irnet} query "SELECT rank, formula, energy_above_hull, decomposition '
-        "FROM ranked WHERE chemical_system LIKE '%-O' LIMIT 10\"\n"
+        "FROM ranked WHERE list_contains(elements, 'O') LIMIT 10\"\n"
         f"  {irnet} screen ternaries --model demo --elements Li,Na,Mg,Al,Si,P,S,O,F --max-atoms 12",
         soft_wrap=True,
     )

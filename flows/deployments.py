@@ -17,7 +17,8 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL
 
-from flows.server import DEPLOYMENTS, create_work_pools, shown, wait_until_ready
+from flows.server import DEPLOYMENTS, create_work_pools, wait_until_ready
+from infra.pull.answers import shown_url
 from irnet_core.errors import IRNetError
 
 
@@ -36,10 +37,10 @@ def listed(file: Path = DEPLOYMENTS) -> list[dict[str, Any]]:
         where = f"{file}, deployment {deployment['name']!r}"
         module, _, name = str(deployment["entrypoint"]).rpartition(".")
         try:
-            flow = getattr(importlib.import_module(module), name)
+            flow = getattr(importlib.import_module(module), name).fn
         except (ImportError, AttributeError, ValueError) as error:
             raise IRNetError(f"{where}: there is no flow {module}.{name}; correct it") from error
-        known = list(inspect.signature(flow.fn).parameters)
+        known = list(inspect.signature(flow).parameters)
         for parameter in deployment.get("parameters") or {}:
             if parameter not in known:
                 raise IRNetError(
@@ -87,7 +88,7 @@ def main() -> None:
         raise IRNetError("set PREFECT_API_URL, for example to http://127.0.0.1:4200/api")
     deployments = listed()
     wait_until_ready(url, seconds=300)
-    sys.stdout.write(f"work pools at {shown(url)}: {', '.join(create_work_pools())}\n")
+    sys.stdout.write(f"work pools at {shown_url(url)}: {', '.join(create_work_pools())}\n")
     with get_client(sync_client=True) as client:
         for name in remove_schedules(deployments, client):
             sys.stdout.write(f"removed the schedule {name}, which {DEPLOYMENTS} no longer has\n")

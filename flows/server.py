@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 from prefect.settings import PREFECT_API_URL, PREFECT_CLOUD_API_URL
 
+from infra.pull.answers import shown_url
 from irnet_core.errors import IRNetError
 
 DEPLOYMENTS = Path("prefect.yaml")
@@ -41,14 +42,16 @@ def wait_until_ready(url: str, seconds: float) -> None:
         except httpx.TransportError:  # it is not up yet, or not there
             pass
         except httpx.InvalidURL as error:
-            raise IRNetError(f"PREFECT_API_URL is {shown(url)!r}, no address: {error}") from error
+            raise IRNetError(
+                f"PREFECT_API_URL is {shown_url(url)!r}, no address: {error}"
+            ) from error
         else:
             if _is_ready(answer, url):
                 return
         if time.monotonic() >= end:
             raise IRNetError(
-                f"no Prefect server answers at {shown(url)}: start one with make server, or unset "
-                "PREFECT_API_URL to do without"
+                f"no Prefect server answers at {shown_url(url)}: start one with make server, or "
+                "unset PREFECT_API_URL to do without"
             )
         time.sleep(0.5)
 
@@ -62,16 +65,10 @@ def _is_ready(answer: httpx.Response, url: str) -> bool:
     kind = answer.headers.get("content-type", "")
     if answer.status_code != 200 or not kind.startswith("application/json"):
         raise IRNetError(
-            f"what answers at {shown(url)} is no API of Prefect: let PREFECT_API_URL end in /api, "
-            "as in http://127.0.0.1:4200/api"
+            f"what answers at {shown_url(url)} is no API of Prefect: let PREFECT_API_URL end in "
+            "/api, as in http://127.0.0.1:4200/api"
         )
     return True
-
-
-def shown(url: str) -> str:
-    """An address as messages may show it, without a password."""
-    scheme, found, rest = url.partition("://")
-    return f"{scheme}{found}{rest.rpartition('@')[2]}"
 
 
 def create_work_pools(deployments: Path = DEPLOYMENTS) -> list[str]:
@@ -118,6 +115,6 @@ if __name__ == "__main__":
         if not api:
             raise IRNetError("set PREFECT_API_URL, for example to http://127.0.0.1:4200/api")
         wait_until_ready(api, seconds=300)
-        sys.stdout.write(f"work pools at {shown(api)}: {', '.join(create_work_pools())}\n")
+        sys.stdout.write(f"work pools at {shown_url(api)}: {', '.join(create_work_pools())}\n")
     except IRNetError as error:
         sys.exit(f"error: {error}")

@@ -18,8 +18,9 @@ from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL
 
 from flows.output import headline, left_out
-from flows.server import shown, wait_until_ready
+from flows.server import wait_until_ready
 from infra.manifest import utc_now
+from infra.pull.answers import shown_url
 from infra.settings import settings
 from infra.store import Store
 from irnet_core.errors import IRNetError
@@ -87,6 +88,6 @@ def run(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return flow(*args, **kwargs)
     except httpx.TransportError as error:  # those of pulls are errors of their sources
         raise IRNetError(
-            f"the Prefect server at {shown(url)} was lost on the way: start it and run this again, "
-            "what was finished is in the store"
+            f"the Prefect server at {shown_url(url)} was lost on the way: start it and run this "
+            "again, what was finished is in the store"
         ) from error

@@ -172,7 +172,8 @@ P_STABLE = Column(
     "p_stable",
     pa.float64(),
     "1",
-    "probability that the energy above hull is below the threshold, 0 unless the screen states one",
+    "probability that the energy above hull is at most the screen's threshold, 0 eV/atom if it "
+    "states none",
 )
 DECOMPOSITION = Column(
     "decomposition",
@@ -237,7 +238,7 @@ def property_columns(name: str, unit: str) -> tuple[Column, ...]:
     ['band_gap_ev', 'band_gap_ev_std', 'band_gap_ev_lower_90', 'band_gap_ev_upper_90']
     """
     return tuple(
-        Column(name + part, pa.float64(), unit or "as given", f"{name}: {meaning}")
+        Column(name + part, pa.float64(), unit or AS_GIVEN, f"{name}: {meaning}")
         for part, meaning in PROPERTY_PARTS.items()
     )
 
@@ -300,7 +301,7 @@ def unit_of(name: str) -> str:
     for suffix, unit in UNIT_SUFFIXES.items():
         if name.endswith(suffix):
             return unit
-    return "as given"
+    return AS_GIVEN
 
 
 def arrow_schema(columns: Iterable[Column], metadata: dict[str, str] | None = None) -> pa.Schema:

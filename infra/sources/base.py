@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from infra.pull.protocol import Caching, Database, Keyed, Page, Transient, Unit, UnitCounts
 from irnet_core import schema
-from irnet_core.schema import Column, unit_of
+from irnet_core.schema import AS_GIVEN, Column, unit_of
 
 __all__ = [
     "KNOWN_COLUMNS",
@@ -91,6 +91,6 @@ def described(field_: pa.Field, meaning: str) -> pa.Field:
     if known is not None and known.type == field_.type:
         return known.field()
     number = pa.types.is_floating(field_.type) or pa.types.is_integer(field_.type)
-    unit = unit_of(field_.name) if number else "as given"
+    unit = unit_of(field_.name) if number else AS_GIVEN
     metadata = {"unit": unit, "meaning": meaning}
     return pa.field(field_.name, field_.type, metadata=metadata)

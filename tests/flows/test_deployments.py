@@ -252,6 +252,7 @@ def test_a_web_server_that_is_no_api_of_prefect():
         ({"parameters": {"netwrk": "irnet-17"}}, "no parameter 'netwrk'; choose among .*network"),
         ({"entrypoint": "flows.train.training"}, "there is no flow flows.train.training"),
         ({"entrypoint": "flows.nothing.train"}, "there is no flow flows.nothing.train"),
+        ({"entrypoint": "flows.train.starts_of"}, "there is no flow flows.train.starts_of"),
     ],
 )
 def test_what_no_flow_has_is_not_registered(tmp_path, change, match):

@@ -95,7 +95,8 @@ def test_nearly_the_name_of_a_setting(monkeypatch, wrong, right):
 def test_other_names_are_nobodys_business(monkeypatch):
     monkeypatch.setenv("IRNET_HOME", "/somewhere")
     monkeypatch.setenv("IRNET_THOROUGH", "1")
-    settings()
+    monkeypatch.setenv("IRNET_STORE", "memory://one")
+    assert settings().store == "memory://one"
 
 
 @pytest.mark.parametrize(
