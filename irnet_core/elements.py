@@ -189,11 +189,12 @@ def by_size(fractions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         Zero for padding.
     """
     count = (fractions > 0).sum(1)
-    least = 0
-    for width in WIDTHS:
-        rows = ((count >= least) & (count <= width)).nonzero()[:, 0]
-        least = width + 1
-        if len(rows):
+    fits = torch.stack([count <= width for width in WIDTHS])
+    order = (~fits).sum(0).argsort(stable=True)
+    ends = fits.sum(1).tolist()  # the one answer that a GPU is waited for
+    for start, end, width in zip([0, *ends], ends, WIDTHS, strict=False):
+        if start < end:
+            rows = order[start:end]
             share, element = fractions[rows].topk(width, dim=1)
             more = (0, 0, 0, -len(rows) % AT_A_TIME)
             yield rows, nn.functional.pad(element, more), nn.functional.pad(share, more)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from irnet_core.bundle import Bundle
 from irnet_core.element_properties import element_properties
@@ -65,6 +66,27 @@ def test_each_row_is_what_it_is_alone(network, scaler):
         alone = torch.cat([network(row[None]) for row in scaled])
     assert {int((row > 0).sum()) for row in x[:, N_ATTRIBUTES:]} >= {1, *WIDTHS[:3], 12, 112}
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+class Called(TorchDispatchMode):
+    """Names of the operators that were called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.names.add(operator._schema.name)
+        return operator(*args, **(kwargs or {}))
+
+
+def test_shapes_do_not_hang_on_values(network, scaler):
+    """A GPU would be waited for at each such operator; `tolist`, once, is none."""
+    scaled = scaler.forward(torch.from_numpy(inputs(60)))
+    with Called() as called:
+        network(scaled).sum().backward()
+    assert "aten::topk" in called.names
+    assert not called.names & {"aten::nonzero", "aten::masked_select", "aten::_local_scalar_dense"}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
