@@ -321,7 +321,7 @@ def elsewhere(monkeypatch, tmp_path):
         processes["scheduler"] = subprocess.Popen(
             command, env=environment, stderr=subprocess.DEVNULL
         )
-        while not address.exists():
+        while not (address.exists() and address.read_text()):  # it is there before it is written
             time.sleep(0.05)
         command = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-dashboard"]
         command += ["--scheduler-file", str(address), "--nthreads", "1"]
