@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from typer.testing import CliRunner, Result
 
 from irnet_core.schema import FORMATION_ENERGY
@@ -167,8 +169,17 @@ def pipeline(
     tmp_path_factory: pytest.TempPathFactory, commands: dict[str, list[str]]
 ) -> tuple[Path, dict[str, str]]:
     """A store filled by these commands on the embedded data, and what each printed."""
-    folder = tmp_path_factory.mktemp("pipeline") / "store"
-    return folder, {name: run(folder, name, *commands[name]) for name in commands}
+    base = tmp_path_factory.getbasetemp()
+    # made once for all processes that run tests, each of which has a folder in that of the run
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "pipeline"
+    folder.mkdir(exist_ok=True)
+    store, printed = folder / "store", folder / "printed.json"
+    with FileLock(folder / "lock"):
+        if not printed.exists():
+            shutil.rmtree(store, ignore_errors=True)
+            found = {name: run(store, name, *commands[name]) for name in commands}
+            printed.write_text(json.dumps(found))
+        return store, json.loads(printed.read_text())
 
 
 @pytest.fixture
