@@ -103,6 +103,7 @@ class Run:
             decayed(self.network, recipe.weight_decay), recipe.learning_rate, fused=True
         )
         self.progress = Progress()
+        self.kept = 0  # the epoch after which the last checkpoint was written
 
     @property
     def finished(self) -> bool:
@@ -122,18 +123,33 @@ class Run:
         for i in range(self.steps):
             rows = order[i * self.batch : (i + 1) * self.batch]
             total += self._step(self.data.train_x[rows], self.data.train_y[rows])
-            # asking a GPU for the loss would make it wait in each step
-            running = float(total) / (i + 1) if self.device.type == "cpu" else math.nan
+            running = math.nan
+            if self.device.type == "cpu":  # asking a GPU would make it wait in each step
+                running = float(total) / (i + 1)
+                if not math.isfinite(running):
+                    raise self._diverged(f"the loss is {running}")
             yield running, (i + 1) * self.batch
         loss = float(total) / self.steps * float(self.data.target.scale)
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} after epoch {self.progress.epoch + 1}: lower the learning "
-                "rate, or scale inputs and target; the last good checkpoint is kept"
-            )
+            raise self._diverged(f"the loss is {loss}")
+        if not _all_finite(self.network):  # the last step may have spoilt them
+            raise self._diverged("weights have become too large for float32")
         self.progress.epoch += 1
         if self.progress.epoch % self.evaluate_every == 0 or self.progress.epoch == self.epochs:
             self._evaluate(loss)
+
+    def _diverged(self, what: str) -> TrainingError:
+        """What went wrong in the current epoch, and what can still be had."""
+        kept = (
+            f"the checkpoint after epoch {self.kept} is kept"
+            if self.kept
+            else "no checkpoint was written yet"
+        )
+        scaled = self.recipe.scale_inputs and self.recipe.scale_target
+        return TrainingError(
+            f"{what} in epoch {self.progress.epoch + 1}: look for outlandish values among inputs "
+            f"and target{'' if scaled else ', or take the recipe modern, which scales them'}; {kept}"
+        )
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         learning_rate = self.recipe.rate((self.progress.step + 0.5) / (self.epochs * self.steps))
@@ -194,6 +210,7 @@ class Run:
         for i, state in self.optimizer.state_dict()["state"].items():
             groups[f"optimizer {i}"] = {k: torch.as_tensor(v) for k, v in state.items()}
         checkpoint.save(folder, groups, self.progress)
+        self.kept = self.progress.epoch
 
     def restore(self, folder: Folder) -> int:
         """Continue the checkpoint in a folder, if any; return the epoch it was written after."""
@@ -210,7 +227,8 @@ class Run:
             raise TrainingError(
                 f"{checkpoint.CHECKPOINT} belongs to another network: {checkpoint.REMEDY}"
             ) from error
-        return self.progress.epoch
+        self.kept = self.progress.epoch
+        return self.kept
 
     def _optimizer_state(self, groups: checkpoint.Groups) -> dict[str, Any]:
         """What the optimiser was left in: a group for each parameter of the network."""
@@ -231,6 +249,12 @@ class Run:
         return Fitted(
             network, self.data.inputs, self.data.target, self.progress, self.epochs, resumed_at
         )
+
+
+def _all_finite(network: Network) -> bool:
+    return bool(
+        torch.stack([value.isfinite().all() for value in network.state_dict().values()]).all()
+    )
 
 
 def _mix(*numbers: int) -> int:

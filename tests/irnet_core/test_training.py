@@ -330,12 +330,43 @@ def test_several_outputs():
 
 def test_loss_that_is_not_finite():
     folder = Memory()
-    with pytest.raises(TrainingError, match="the loss is (nan|inf) after epoch 1: lower the lea"):
-        train(chosen=replace(MODERN, learning_rate=1e38, warmup=0.0, gradient_clip=0.0))
+    wild = replace(MODERN, learning_rate=1e38, warmup=0.0, gradient_clip=0.0)
+    with pytest.raises(TrainingError, match="in epoch 1: look for .* and target; no checkpoint"):
+        train(chosen=wild)
     bad = replace(DATA, train_y=np.append(DATA.train_y[:-1], np.nan))
-    with pytest.raises(TrainingError, match="the loss is nan after epoch 1"):
+    with pytest.raises(
+        TrainingError, match="the loss is nan in epoch 1: .*, or take the recipe modern"
+    ):
         train(bad, PAPER, folder=folder)
     assert folder.written == []
+
+
+def test_training_stops_at_the_step_that_fails():
+    bad = replace(DATA, train_y=np.full(len(DATA.train_y), np.nan))
+    run = Run(ScaledData(bad, PAPER, torch.device("cpu"), None), NETWORK, PAPER, 0, None)
+    with pytest.raises(TrainingError, match="no checkpoint was written yet"):
+        next(run.epoch())
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_weights_that_the_last_step_of_an_epoch_spoils_reach_no_checkpoint(epoch, monkeypatch):
+    folder, step, taken = Memory(), Run._step, []
+
+    def spoils(run, x, y):
+        loss = step(run, x, y)
+        taken.append(loss)
+        if len(taken) == 6 * epoch:
+            with torch.no_grad():
+                run.network.output.weight.fill_(torch.inf)
+        return loss
+
+    monkeypatch.setattr(Run, "_step", spoils)
+    kept = f"the checkpoint after epoch {epoch - 1} is kept" if epoch > 1 else "no checkpoint"
+    with pytest.raises(TrainingError, match=f"weights .* in epoch {epoch}: .*; {kept}"):
+        train(chosen=PAPER, folder=folder)
+    assert len(folder.written) == epoch - 1
+    monkeypatch.undo()
+    assert train(chosen=PAPER, folder=folder).resumed_at == epoch - 1
 
 
 def test_validation_error_that_is_never_finite():
