@@ -140,16 +140,13 @@ class Run:
 
     def _diverged(self, what: str) -> TrainingError:
         """What went wrong in the current epoch, and what can still be had."""
-        kept = (
-            f"the checkpoint after epoch {self.kept} is kept"
-            if self.kept
-            else "no checkpoint was written yet"
-        )
-        scaled = self.recipe.scale_inputs and self.recipe.scale_target
-        return TrainingError(
-            f"{what} in epoch {self.progress.epoch + 1}: look for outlandish values among inputs "
-            f"and target{'' if scaled else ', or take the recipe modern, which scales them'}; {kept}"
-        )
+        kept = "no checkpoint was written yet"
+        if self.kept:
+            kept = f"the checkpoint after epoch {self.kept} is kept"
+        remedy = "look for outlandish values among inputs and target"
+        if not (self.recipe.scale_inputs and self.recipe.scale_target):
+            remedy += ", or take the recipe modern, which scales them"
+        return TrainingError(f"{what} in epoch {self.progress.epoch + 1}: {remedy}; {kept}")
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         learning_rate = self.recipe.rate((self.progress.step + 0.5) / (self.epochs * self.steps))
