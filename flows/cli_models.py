@@ -58,7 +58,7 @@ def train(
         str | None,
         typer.Option(
             help="Column with train, val and test (never read), or a rule: random:0.2, "
-            "folds:COLUMN/0, element:Fe, system:Fe-O, cluster:10/3, time:year<2015. Without it, a "
+            "folds:COLUMN/0, element:Fe, system:Fe-O, cluster:10/3, time:year<2010. Without it, a "
             "random tenth of the compositions validates."
         ),
     ] = None,

@@ -29,8 +29,11 @@ from irnet_core.notation import FRACTIONS
 from irnet_core.schema import AS_GIVEN, COMPOSITION, FORMULA, ROW
 from irnet_core.split_rules import Given, Rule, SplitRows, Time
 from irnet_core.split_texts import only_pair, parse_split
-from irnet_core.splits import Split
+from irnet_core.splits import TEST, Split
 from irnet_core.training import TrainingData
+
+#: Column in which published tables say what a row is for.
+ROLES = "split"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Dataset:
     """Rows ready for training, with the unit of the target and how they were split.
 
     `validated` and `held_out` are the compositions of the rows that validate, and of those that a
-    rule holds out; `repeated` counts compositions that train or validate in more than one row.
+    rule holds out; `repeated` counts compositions that train or validate in more than one row,
+    `marked_test` the rows that do so although a column ``split`` says ``test`` of them.
     """
 
     data: TrainingData
@@ -47,6 +51,7 @@ class Dataset:
     validated: np.ndarray
     held_out: np.ndarray
     repeated: int
+    marked_test: int
 
     @property
     def counts(self) -> dict[str, int]:
@@ -77,8 +82,7 @@ def check_columns(
         whose role is none. Targets of test rows may be missing, and those of rows held out by a
         rule that goes row by row.
     """
-    with folder.open(DATA) as file:
-        schema = pq.read_schema(file)
+    schema = _schema(folder)
     own = [n for n in schema.names if n not in (ROW.name, FORMULA.name, COMPOSITION.name)]
     rule = parse_split(split_column)
     outer = None if hold_out is None else parse_split(hold_out)
@@ -200,6 +204,8 @@ def dataset(
     """
     x, row = load_features(features, schemas(blocks))
     columns = (target, *rule.columns, *(() if outer is None else outer.columns))
+    if ROLES in _schema(snapshot.folder).names:
+        columns = (*columns, ROLES)
     table = matching(snapshot, features, row, columns)
     source = source_of(snapshot)
     y = numbers(table, target, source).to_numpy().astype(np.float64)
@@ -221,7 +227,10 @@ def dataset(
     if outer is not None:
         held = rows.compositions[only_pair(outer, rows).validation]
     _, times = np.unique(rows.compositions[used], return_counts=True)
-    return Dataset(data, split, unit, validated, held, int((times > 1).sum()))
+    marked = 0
+    if ROLES in columns:
+        marked = int((_objects(table, ROLES)[used] == TEST).sum())
+    return Dataset(data, split, unit, validated, held, int((times > 1).sum()), marked)
 
 
 def load_features(
@@ -293,6 +302,11 @@ def split_rows(table: pa.Table, x: np.ndarray | None, source: str) -> SplitRows:
 
     rows = table.column(ROW.name).to_numpy()
     return SplitRows(_objects(table, COMPOSITION.name), column, clusters, source, rows)
+
+
+def _schema(folder: Folder) -> pa.Schema:
+    with folder.open(DATA) as file:
+        return pq.read_schema(file)
 
 
 def _objects(table: pa.Table, column: str) -> np.ndarray:

@@ -18,7 +18,7 @@ from flows.choices import (
     check_same_quantity,
     network_and_parent,
 )
-from flows.dataset import check_columns, load
+from flows.dataset import ROLES, check_columns, load
 from flows.featurize import featurize_stage
 from flows.models import publish_model
 from flows.progress import progress, say
@@ -110,6 +110,11 @@ def train_stage(
         say(
             f"{dataset.repeated:,} compositions have more than one row, whose values may differ: "
             "irnet prepare keeps one of each"
+        )
+    if dataset.marked_test:
+        say(
+            f"{dataset.marked_test:,} of these rows are marked test in the column {ROLES}, which "
+            "this split does not look at: the model cannot be judged on them any more"
         )
     with store.staging("models", request) as staging:
         fits = _fit_members(

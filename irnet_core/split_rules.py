@@ -182,7 +182,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Time:
-    """What is new from a moment on validates: ``time:year<2015`` trains on the years before.
+    """What is new from a moment on validates: ``time:year<2010`` trains on the years before.
 
     A composition that was known before is not new: its later rows are left out.
     """

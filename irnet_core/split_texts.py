@@ -52,7 +52,7 @@ _KINDS = {
     ),
     "time": _Kind(
         re.compile(r"([^<]+)<(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"),
-        "time:year<2015",
+        "time:year<2010",
         lambda seed, c, t: Time(c, float(t)),
     ),
 }
@@ -75,8 +75,8 @@ def parse_split(text: str | None, seed: int = 0) -> Rule:
 
     Examples
     --------
-    >>> parse_split("time:year<2015"), parse_split("split")
-    (Time(column='year', before=2015.0), Given(column='split'))
+    >>> parse_split("time:year<2010"), parse_split("split")
+    (Time(column='year', before=2010.0), Given(column='split'))
     """
     if text is None:
         return Random(seed=seed)

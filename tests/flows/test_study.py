@@ -237,6 +237,18 @@ def test_training_takes_a_rule(store, cli, tmp_path, split, validation):
     assert validation in (None, rows["validation"])
 
 
+def test_rows_marked_test_that_a_rule_does_not_go_by_are_named(store, cli, tmp_path):
+    header, *lines = TABLE.splitlines()
+    roles = ["test" if i % 6 == 0 else "val" if i % 6 == 1 else "train" for i in range(len(lines))]
+    rows = [f"{line},{role}" for line, role in zip(lines, roles, strict=True)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([f"{header},split", *rows]))
+    options = ("train", "--data", path, "--target", "y", "--network", "8BARx1-1", "--epochs", 1)
+    said = cli(*options, "--split-column", "element:Fe", "--name", "small").stderr
+    assert "12 of these rows are marked test in the column split, which" in said
+    assert "marked test" not in cli(*options, "--split-column", "split", "--name", "other").stderr
+
+
 @pytest.mark.parametrize(
     ("split", "message"),
     [
