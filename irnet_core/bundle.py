@@ -71,7 +71,8 @@ class Bundle:
         if not table:
             return None
         scores = np.array(table["scores"], dtype=np.float64)
-        return Calibration(scores, float(table["floor"]), int(table["rows"]))
+        power = (float(table.get(name, 1)) for name in ("power", "pivot"))
+        return Calibration(scores, float(table["floor"]), int(table["rows"]), *power)
 
     def check_inputs(self, schemas: list[FeatureSchema]) -> None:
         """Make sure that features were made by the definitions the model was trained on.

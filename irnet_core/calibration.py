@@ -1,10 +1,12 @@
 """Prediction intervals from the errors on validation rows: normalised split conformal prediction.
 
-The score of a row is its signed error over its scale, ``(truth - mean) / (spread + floor)``. The
-quantiles of the scores of rows that were not trained on, multiplied by the scale of a new row, give
-its interval; with the finite-sample correction a 90 % interval covers a new row drawn alike with
-a probability of at least 90 % (Lei et al., doi 10.1080/01621459.2017.1307116). Intervals, standard
-deviations and probabilities come from this one table: tails as heavy as those seen, none assumed.
+The score of a row is its signed error over its scale, ``(truth - mean) / (spread + floor)``. A
+spread is learned on rows whose errors training has made small, and tells rows apart too little;
+where the errors of other rows bear it out, the scale is a power of that sum. The quantiles of the
+scores of rows that were not trained on, multiplied by the scale of a new row, give its interval;
+with the finite-sample correction a 90 % interval covers a new row drawn alike with a probability of
+at least 90 % (Lei et al., doi 10.1080/01621459.2017.1307116). Intervals, standard deviations and
+probabilities come from this one table: tails as heavy as those seen, none assumed.
 """
 
 from __future__ import annotations
@@ -24,6 +26,12 @@ LEVELS = np.linspace(0, 1, N_LEVELS)
 MIN_ROWS = 40  # with 38 or fewer, the corrected 2.5 % quantile lies beyond the smallest score
 # share of the median absolute error that is added to each spread: none is taken for certain
 FLOOR = 0.1
+# powers of the scale that are tried, by 0 spreads say nothing, and the least gain in log-likelihood
+# for one other than 1
+POWERS = np.linspace(0, 2, 41)
+LEAST_GAIN = 4.0
+# share of the absolute errors that is believed as it is: larger ones are faulty rows
+BELIEVED = 0.999
 # half the central 68.27 % of the scores: one standard deviation, were they normal
 ONE_SIGMA = (0.158655, 0.841345)
 
@@ -40,11 +48,15 @@ class Calibration:
         Added to each spread, in the target's unit.
     rows : int
         Rows the quantiles are from.
+    power, pivot : float
+        The scale is ``pivot * ((spread + floor) / pivot) ** power``; the pivot is a usual one.
     """
 
     scores: np.ndarray
     floor: float
     rows: int
+    power: float = 1.0
+    pivot: float = 1.0
 
     @classmethod
     def fit(cls, truth: np.ndarray, mean: np.ndarray, spread: np.ndarray | None) -> Calibration:
@@ -71,14 +83,19 @@ class Calibration:
         typical = float(np.median(np.abs(error)))
         # where most errors are 0, a trace of the target itself; and of 1, where that is constant
         floor = typical or 1e-12 * float(np.abs(truth - np.median(truth)).mean()) or 1e-12
+        power, pivot, scale = 1.0, 1.0, np.full(n, floor)
         if spread is not None:
             floor *= FLOOR
-        scores = np.sort(error / ((0.0 if spread is None else spread) + floor))
+            scale = spread + floor
+            pivot = float(np.median(scale))
+            power = _likeliest_power(error, scale / pivot)
+            scale = pivot * (scale / pivot) ** power
+        scores = np.sort(error / scale)
         # the k-th smallest of n scores exceeds a new one with probability k / (n + 1): outwards to
         # the next whole k on either side of the median
         k = LEVELS * (n + 1)
         k = np.where(LEVELS < 0.5, np.floor(k + 1e-9), np.ceil(k - 1e-9))
-        return cls(scores[np.clip(k, 1, n).astype(np.int64) - 1], floor, n)
+        return cls(scores[np.clip(k, 1, n).astype(np.int64) - 1], floor, n, power, pivot)
 
     def quantile(self, level: float) -> float:
         """Score that a share ``level`` of all scores lies below."""
@@ -92,7 +109,10 @@ class Calibration:
 
     def scale(self, mean: Tensor, spread: Tensor | None) -> Tensor:
         """Scale (n,) of each row, in the target's unit."""
-        return torch.full_like(mean, self.floor) if spread is None else spread + self.floor
+        if spread is None:
+            return torch.full_like(mean, self.floor)
+        scale = spread + self.floor
+        return scale if self.power == 1 else self.pivot * (scale / self.pivot) ** self.power
 
     def interval(self, mean: Tensor, scale: Tensor, coverage: float) -> tuple[Tensor, Tensor]:
         """Lower and upper end (n,) of the intervals that cover a share of the truth."""
@@ -129,6 +149,19 @@ class Calibration:
         above = end / (1 + (z - table[-1]).clamp_min(0))
         outside = torch.where(z < table[0], below, 1 - above)
         return torch.where((z < table[0]) | (z > table[-1]), outside, inside)
+
+
+def _likeliest_power(error: np.ndarray, scale: np.ndarray) -> float:
+    """Power of the scales (n,) under which errors (n,) are likeliest, were they Laplace's."""
+    size = np.abs(error)
+    size = np.minimum(size, np.quantile(size, BELIEVED))
+    if not size.any():
+        return 1.0
+    logs = np.log(scale)
+    loss = [np.log(np.mean(size * np.exp(-p * logs))) + p * logs.mean() for p in [1.0, *POWERS]]
+    best = int(np.argmin(loss))
+    gain = len(error) * (loss[0] - loss[best])
+    return float(POWERS[best - 1]) if gain > LEAST_GAIN else 1.0
 
 
 def honest_coverage(

@@ -52,8 +52,8 @@ class Card:
     weights : {"float32", "bfloat16"}
         Type the matrices are stored in.
     calibration : dict
-        ``scores``, ``floor`` and ``rows`` of :class:`irnet_core.calibration.Calibration`; empty
-        where intervals were not calibrated.
+        ``scores``, ``floor``, ``rows`` and, where it is not 1, ``power`` with its ``pivot``, of
+        :class:`irnet_core.calibration.Calibration`; empty where intervals were not calibrated.
     domain : dict
         ``rows`` that the domain was fitted on; empty where it was not.
     parent : dict
@@ -227,22 +227,27 @@ def _check_calibration(table: dict[str, Any], where: str) -> None:
     if not table:
         return
     scores, floor, rows = (table.get(key) for key in ("scores", "floor", "rows"))
+    power, pivot = (table.get(key, 1) for key in ("power", "pivot"))
     usable = (
-        table.keys() == {"scores", "floor", "rows"}
+        table.keys() - {"power", "pivot"} == {"scores", "floor", "rows"}
         and isinstance(scores, list)
         and len(scores) == N_LEVELS
         and all(is_number(x) and abs(x) < 1e30 for x in scores)
         and scores == sorted(scores)
         and is_number(floor)
         and 0 < floor < 1e30
+        and is_number(power)
+        and 0 <= power < 10
+        and is_number(pivot)
+        and 0 < pivot < 1e30
         and isinstance(rows, int)
         and is_number(rows)
         and 0 < rows < 2**53
     )
     if not usable:
         raise ModelError(
-            f"{where}/{CARD}: calibration needs {N_LEVELS} rising, finite scores, a positive floor "
-            "and its rows"
+            f"{where}/{CARD}: calibration needs {N_LEVELS} rising, finite scores, a positive "
+            "floor, its rows and, if any, a power from 0 to 10 and a positive pivot"
         )
 
 

@@ -137,6 +137,8 @@ def judged(bundle: Bundle, data: TrainingData, *, device: torch.device, seed: in
             "floor": fitted.floor,
             "rows": fitted.rows,
         }
+        if fitted.power != 1:
+            calibration |= {"power": fitted.power, "pivot": fitted.pivot}
         if coverage := honest_coverage(truth, mean, spread, bundle.target, seed):
             found["coverage"] = coverage
     card = replace(bundle.card, metrics=found, calibration=calibration, domain={"rows": len(rows)})

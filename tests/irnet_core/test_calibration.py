@@ -88,6 +88,62 @@ def test_std_of_normal_errors_is_theirs():
     assert float(std) == pytest.approx(4.5, rel=0.05)
 
 
+# spreads that tell rows apart too little, or too much ---------------------------------------------
+
+
+def tenths(calibration, truth, mean, spread):
+    """Coverage of 90 % intervals by tenths of the spread."""
+    m, s = torch.from_numpy(mean), torch.from_numpy(spread)
+    low, high = (e.numpy() for e in calibration.interval(m, calibration.scale(m, s), 0.9))
+    covered = ((low <= truth) & (truth <= high))[np.argsort(spread)]
+    return np.array([part.mean() for part in np.array_split(covered, 10)])
+
+
+@pytest.mark.parametrize("power", [0.5, 1.5])
+def test_the_power_of_spreads_is_found(power):
+    truth, mean, spread = rows(40_000)
+    wrong = spread ** (1 / power)
+    half = slice(None, 20_000)
+    found = Calibration.fit(truth[half], mean[half], wrong[half])
+    assert found.power == pytest.approx(power, abs=0.15)
+    rest = truth[20_000:], mean[20_000:], wrong[20_000:]
+    np.testing.assert_allclose(tenths(found, *rest), 0.9, atol=0.06)
+    as_before = Calibration(*_scored(truth[half], mean[half], wrong[half], found))
+    assert np.ptp(tenths(as_before, *rest)) > 2 * np.ptp(tenths(found, *rest))
+
+
+def _scored(truth, mean, spread, found):
+    """Scores, floor and rows of a calibration without a power."""
+    scores = np.quantile((truth - mean) / (spread + found.floor), LEVELS)
+    return scores, found.floor, len(truth)
+
+
+def test_spreads_that_say_nothing_are_not_believed():
+    truth, mean, spread = rows(8000)
+    assert Calibration.fit(truth, mean, np.random.default_rng(0).permutation(spread)).power < 0.2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_where_the_gain_may_be_chance_spreads_are_taken_as_they_are(seed):
+    rng = np.random.default_rng(seed)
+    spread = rng.lognormal(size=60)
+    truth = spread * rng.laplace(size=60)
+    assert Calibration.fit(truth, np.zeros(60), spread).power == 1
+
+
+def test_faulty_rows_do_not_sway_the_power():
+    truth, mean, spread = rows(20_000)
+    faulty = truth.copy()
+    faulty[:15] += 1e5
+    powers = [Calibration.fit(y, mean, spread).power for y in (truth, faulty)]
+    assert powers[1] == pytest.approx(powers[0], abs=0.11)
+
+
+def test_errors_of_zero_leave_the_spread_alone():
+    found = Calibration.fit(np.ones(50), np.ones(50), np.linspace(1, 2, 50))
+    assert (found.power, np.isfinite(found.scores).all()) == (1.0, True)
+
+
 # probabilities ------------------------------------------------------------------------------------
 
 

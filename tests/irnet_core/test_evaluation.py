@@ -53,6 +53,7 @@ def test_intervals_cover_what_they_say_on_rows_drawn_alike_and_less_on_others(fo
     # by hand, for one level
     low, high = calibration.quantile(0.05), calibration.quantile(0.95)
     scale = outputs_.spread[rest] + calibration.floor
+    scale = calibration.pivot * (scale / calibration.pivot) ** calibration.power
     error = truth[rest] - outputs_.mean[rest]
     covered = (low * scale <= error) & (error <= high * scale)
     assert judged["coverage"][2]["covered"] == pytest.approx(covered.mean(), abs=1e-3)
