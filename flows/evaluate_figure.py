@@ -13,11 +13,12 @@ def figure(found: dict[str, Any]) -> bytes:
     Parameters
     ----------
     found : dict
-        Models without a domain or without intervals are missing in the panel concerned.
+        Models without a domain or without intervals are missing in the panel concerned. Where
+        faulty rows were named (``--below``), all is drawn without them.
     """
     drawn, (domain, intervals) = panels(2)
     for one in found["models"]:
-        judged = one["all"]
+        judged = one["below"] or one["all"]
         if judged["domain"]:
             middle = [(entry["from"] + entry["to"]) / 2 for entry in judged["domain"]]
             domain.plot(
@@ -30,6 +31,8 @@ def figure(found: dict[str, Any]) -> bytes:
     intervals.plot([40, 100], [40, 100], ":", color="#444444", label="as promised")
     domain.set_ylim(bottom=0)
     rows = f"{found['counts']['judged']:,} rows"
+    if found["below"] is not None:
+        rows += f", without those beyond {found['below']:g}"
     rule = f", {found['rule']}" if found["rule"] else ""
     finish(domain, f"{rows}{rule}", "percentile of the training rows' distance", _error(found))
     finish(intervals, "intervals", "promised, %", "covered, %")

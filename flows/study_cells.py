@@ -19,6 +19,7 @@ from flows.dataset import load_features, matching, numbers, split_rows
 from flows.progress import Update
 from flows.snapshot import source_of
 from infra.artifact import Artifact
+from infra.settings import settings
 from infra.study.classical import CLASSICAL, fit_classical
 from infra.study.grid import Cell, DataSet
 from infra.study.results import Result
@@ -214,7 +215,7 @@ def _network(
         recipe,
         seed=cell.seed,
         members=cell.members,
-        device=pick_device("cpu"),
+        device=pick_device(settings().device),
         folder=folder,
         keep=True,  # a fold that is done is not done again
         report=report,

@@ -124,6 +124,7 @@ class Predictor:
         By these a ranking tells candidates at a bound apart, and these are what
         :meth:`probability_below` takes.
         """
+        x = torch.as_tensor(x, dtype=torch.float32).to(self.device)  # once for all that look at it
         raw = self.raw(x)
         std = lower = upper = None
         if self.calibration is not None:
@@ -148,12 +149,12 @@ class Predictor:
 
     def refuse_infinite(self, *columns: Tensor | None) -> None:
         """Raise ModelError where some numbers (n,) are not finite; screens count them instead."""
-        for column in columns:
-            if column is not None and (bad := int((~column.isfinite()).sum())):
-                raise ModelError(
-                    f"model {self.card.name!r} predicts no finite number for {bad:,} of "
-                    f"{len(column):,} rows: its weights are damaged; take or train another"
-                )
+        there = torch.stack([column.isfinite() for column in columns if column is not None])
+        if bad := int((~there).any(0).sum()):
+            raise ModelError(
+                f"model {self.card.name!r} predicts no finite number for {bad:,} of "
+                f"{there.shape[1]:,} rows: its weights are damaged; take or train another"
+            )
 
     def probability_below(self, mean: Tensor, std: Tensor, threshold: Tensor | float) -> Tensor:
         """Probability (n,) that the truth lies below a threshold.

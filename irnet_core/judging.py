@@ -15,6 +15,7 @@ from irnet_core.domain import Domain, error_by_percentile
 from irnet_core.feature_schema import FeatureSchema
 from irnet_core.inference import Predictor
 from irnet_core.metrics import metrics
+from irnet_core.networks import Network
 from irnet_core.recipes import Recipe
 from irnet_core.training import Fitted, TrainingData
 
@@ -104,16 +105,16 @@ def judged(bundle: Bundle, data: TrainingData, *, device: torch.device, seed: in
     -------
     Bundle
         ``card.metrics`` holds ``validation`` (of the mean of all members), ``coverage`` (measured
-        on rows that did not calibrate), ``domain`` (error by percentile) and, for rounded weights,
-        the error before rounding. Intervals are calibrated on all validation rows; fewer than 40
-        are too few, and the bundle then has none.
+        on rows that did not calibrate), ``domain`` (error by percentile) and, where rounding
+        changed weights, the error before it. Intervals are calibrated on all validation rows; fewer
+        than 40 are too few, and the bundle then has none.
     """
     truth = data.validation_y
     found: dict[str, Any] = {}
-    if bundle.card.weights != "float32":
+    networks = tuple(rounded(network, bundle.card.weights) for network in bundle.networks)
+    if not all(map(_same, networks, bundle.networks)):
         before = Predictor(bundle, device)(data.validation_x).cpu().numpy()
         found["validation_mae_before_rounding"] = float(np.abs(before - truth).mean())
-        networks = tuple(rounded(network, bundle.card.weights) for network in bundle.networks)
         bundle = replace(bundle, networks=networks)
 
     predictor = Predictor(bundle, device)
@@ -143,3 +144,8 @@ def judged(bundle: Bundle, data: TrainingData, *, device: torch.device, seed: in
             found["coverage"] = coverage
     card = replace(bundle.card, metrics=found, calibration=calibration, domain={"rows": len(rows)})
     return replace(bundle, card=card, domain=domain)
+
+
+def _same(one: Network, other: Network) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(here, there) for here, there in pairs)

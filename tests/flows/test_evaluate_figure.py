@@ -7,7 +7,7 @@ from flows import evaluate_figure
 
 
 def model(label, domain, coverage):
-    return {"label": label, "all": {"domain": domain, "coverage": coverage}}
+    return {"label": label, "all": {"domain": domain, "coverage": coverage}, "below": None}
 
 
 DOMAIN = [
@@ -28,7 +28,7 @@ def drawn(monkeypatch):
 
 def test_lines_are_the_figures(drawn):
     models = [model("a", DOMAIN, COVERAGE), model("plain", None, None)]
-    found = {"models": models, "counts": {"judged": 1234}, "rule": "cluster:5/2"}
+    found = {"models": models, "counts": {"judged": 1234}, "rule": "cluster:5/2", "below": None}
     content = evaluate_figure.figure(found | {"target": "gap_ev", "unit": "eV"})
     assert content.startswith(b"\x89PNG")
     domain, intervals = drawn[0].axes
@@ -42,5 +42,16 @@ def test_lines_are_the_figures(drawn):
 
 def test_models_without_a_domain_leave_an_empty_panel(drawn):
     found = {"models": [model("plain", None, None)], "counts": {"judged": 3}, "rule": None}
+    found["below"] = None
     assert evaluate_figure.figure(found | {"target": "y", "unit": "as given"})
     assert not drawn[0].axes[0].lines
+
+
+def test_faulty_rows_that_were_named_are_not_drawn(drawn):
+    one = model("a", DOMAIN, COVERAGE) | {"below": {"domain": DOMAIN[1:], "coverage": None}}
+    found = {"models": [one], "counts": {"judged": 9}, "rule": None, "below": 10.0}
+    evaluate_figure.figure(found | {"target": "y", "unit": "eV"})
+    domain, intervals = drawn[0].axes
+    assert domain.lines[0].get_xydata().tolist() == [[95.0, 0.4]]
+    assert domain.get_title() == "9 rows, without those beyond 10"
+    assert [line.get_label() for line in intervals.lines] == ["as promised"]
