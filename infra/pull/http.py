@@ -62,22 +62,12 @@ class Http(Patient):
         Name of the source, for messages and for its politeness in the settings.
     settings : Settings
         Time-outs, attempts, waits and limits.
-    headers : mapping, optional
-        Sent with every request to the server that is asked, not to where it redirects.
     secrets : collection of str
         Texts that no message may hold, such as a key.
     """
 
-    def __init__(
-        self,
-        name: str,
-        settings: Settings,
-        *,
-        headers: Mapping[str, str] | None = None,
-        secrets: Collection[str] = (),
-    ) -> None:
+    def __init__(self, name: str, settings: Settings, *, secrets: Collection[str] = ()) -> None:
         super().__init__(name, settings, secrets)
-        self._private = dict(headers or {})
         for logger in map(logging.getLogger, ("httpx", "httpcore")):  # they would log every URL
             logger.setLevel(max(logger.getEffectiveLevel(), logging.WARNING))
         self._client = httpx.Client(
@@ -89,7 +79,7 @@ class Http(Patient):
                 settings.http_timeout_s, connect=min(settings.http_timeout_s, 30)
             ),
             follow_redirects=True,
-            event_hooks={"request": [self._keep_private], "response": [self._check_coding]},
+            event_hooks={"response": [self._check_coding]},
         )
 
     def __enter__(self) -> Self:
@@ -176,7 +166,16 @@ class Http(Patient):
         params: Mapping[str, str] | str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> T:
-        """Ask for something and use it as it comes in; ``use`` starts anew with each attempt.
+        """Ask for something and use it as it comes in.
+
+        Parameters
+        ----------
+        url, params
+            As for :meth:`get`.
+        use : callable
+            Makes a value of an answer while it arrives; it starts anew with each attempt.
+        headers : mapping, optional
+            Beside the client's own, read anew for each attempt.
 
         Raises
         ------
@@ -196,11 +195,8 @@ class Http(Patient):
     @contextmanager
     def _answer(self, url: str, headers: Mapping[str, str] | None) -> Iterator[Arriving]:
         """An answer of a status that promises well; what is wrong on the way is Transient."""
-        sent = {**self._private, **(headers or {})}
         try:
-            with self._client.stream(
-                "GET", url, headers=sent, extensions={"origin": _origin(httpx.URL(url))}
-            ) as response:
+            with self._client.stream("GET", url, headers=headers) as response:
                 self._check_status(response, url)
                 yield Arriving(response.status_code, response.headers, url, self._chunks(response))
         except (httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
@@ -270,13 +266,3 @@ class Http(Patient):
 
     def _final(self, text: str, url: str) -> SourceError:
         return SourceError(self.redacted(f"{self.name}, {shown_url(url)}: {text}"))
-
-    def _keep_private(self, request: httpx.Request) -> None:
-        """Do not hand the key on to a server that was redirected to."""
-        if request.extensions.get("origin") != _origin(request.url):
-            for name in self._private:
-                request.headers.pop(name, None)
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port

@@ -425,7 +425,9 @@ class KeyedDatabase(PlainDatabase):
     secrets = (KEY,)
 
     def mine(self):
-        return Http(self.name, settings(), headers={"x-api-key": KEY}, secrets=self.secrets)
+        mine = Http(self.name, settings(), secrets=self.secrets)
+        mine._client.headers["x-api-key"] = KEY
+        return mine
 
     def version(self, http):
         with self.mine() as mine:
