@@ -55,8 +55,6 @@ def feature_schema(missing: Missing = "matminer") -> FeatureSchema:
     return FeatureSchema("magpie", FEATURE_NAMES, 1, TABLE_SHA256, missing)
 
 
-SCHEMA = feature_schema()
-
 # where the blocks begin
 _PROPERTIES_AT = len(NORMS)
 _ORBITALS_AT = _PROPERTIES_AT + len(MAGPIE_PROPERTIES) * len(STATISTICS)

@@ -119,12 +119,6 @@ def element_facts() -> ElementFacts:
     )
 
 
-def why_toxic() -> dict[str, str]:
-    """Toxic elements by symbol, each with the document that says so."""
-    rows = _read("screening_table.csv")[0]
-    return {row["symbol"]: row["toxic_why"] for row in rows if row["toxic"] == "1"}
-
-
 def default_elements() -> tuple[int, ...]:
     """Elements with Magpie data that are neither radioactive nor noble: 76, H to Bi.
 

@@ -52,8 +52,6 @@ def structure_schema(missing: Missing = "matminer") -> FeatureSchema:
     return FeatureSchema("ward2017", FEATURE_NAMES_STRUCTURE, 1, TABLE_SHA256, missing)
 
 
-STRUCTURE_SCHEMA = structure_schema()
-
 # Sites whose attributes are computed at once: enough to spread numpy's overhead over many small
 # structures, few enough to stay in the caches.
 _BLOCK_SITES = 256

@@ -68,10 +68,6 @@ class Scaler:
         """Scale x (n, n_columns)."""
         return (x - self.center.to(x.device)) / self.scale.to(x.device)
 
-    def inverse(self, x: Tensor) -> Tensor:
-        """Undo :meth:`forward`."""
-        return x * self.scale.to(x.device) + self.center.to(x.device)
-
 
 def _float32(values: np.ndarray) -> Tensor:
     with np.errstate(over="ignore"):

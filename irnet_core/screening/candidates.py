@@ -13,7 +13,7 @@ from math import comb
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from irnet_core.errors import ScreenError
 
@@ -86,8 +86,6 @@ class Enumeration:
     27
     >>> oxides.take(5, 7).numbers.tolist(), oxides.take(5, 7).amounts.tolist()
     ([[3, 8], [3, 8]], [[1, 4], [2, 3]])
-    >>> oxides.index_of([[3, 8]], [[2, 3]]).tolist()
-    [6]
     """
 
     elements: tuple[int, ...]
@@ -161,46 +159,6 @@ class Enumeration:
             numbers.reshape(self.arity, -1)[:, rows].T, amounts.reshape(self.arity, -1)[:, rows].T
         )
 
-    def index_of(self, numbers: ArrayLike, amounts: ArrayLike) -> NDArray[np.int64]:
-        """Indices of compositions, the inverse of :meth:`take`.
-
-        Parameters
-        ----------
-        numbers : array_like of int, shape (n, arity)
-            Atomic numbers, ascending in each row.
-        amounts : array_like of int, shape (n, arity)
-            Reduced amounts.
-
-        Returns
-        -------
-        numpy.ndarray of int64, shape (n,)
-            Index of each row, -1 where the row is not a candidate of this enumeration.
-
-        Raises
-        ------
-        ScreenError
-            If the arrays are not two tables of `arity` columns and equal length.
-        """
-        number, amount = np.asarray(numbers), np.asarray(amounts)
-        if number.shape != amount.shape or number.ndim != 2 or number.shape[1] != self.arity:
-            raise ScreenError(
-                f"numbers {number.shape} and amounts {amount.shape} should both have"
-                f" {self.arity} columns and as many rows"
-            )
-        position = np.full(256, -1, np.int64)
-        position[list(self.elements)] = np.arange(len(self.elements))
-        inside = (number > 0) & (number < 256) & (amount > 0) & (amount <= self.max_atoms)
-        valid = np.all(inside, axis=1)
-        places = position[np.where(valid[:, None], number, 0)]  # (n, arity)
-        valid &= (places[:, 0] >= 0) & np.all(np.diff(places, axis=1) > 0, axis=1)
-        # the table is sorted by its keys, so a key's place is the stoichiometry's rank
-        known = _order_keys(stoichiometries(self.arity, self.max_atoms), self.max_atoms)
-        wanted = _order_keys(np.where(valid[:, None], amount, 0), self.max_atoms)
-        rank = np.searchsorted(known, wanted)
-        valid &= known[np.minimum(rank, len(known) - 1)] == wanted
-        system = _rank(np.where(valid[:, None], places, 0), len(self.elements))
-        return np.where(valid, system * len(known) + rank, -1)
-
 
 def count_stoichiometries(arity: int, max_atoms: int) -> int:
     """Number of rows of :func:`stoichiometries`, without making them.
@@ -269,14 +227,6 @@ def _check_limits(arity: int, max_atoms: int) -> None:
         )
 
 
-def _order_keys(amounts: NDArray[np.integer], max_atoms: int) -> NDArray[np.int64]:
-    """Integers that sort as stoichiometries do: by sum, then lexicographically."""
-    keys = amounts.sum(1, dtype=np.int64)
-    for column in amounts.T:
-        keys = keys * (max_atoms + 1) + column
-    return keys
-
-
 def _unrank(ranks: NDArray[np.int64], n: int, k: int) -> NDArray[np.intp]:
     """Positions (k, len(ranks)) of the k-subsets of ``range(n)`` with lexicographic ranks.
 
@@ -291,12 +241,3 @@ def _unrank(ranks: NDArray[np.int64], n: int, k: int) -> NDArray[np.intp]:
         rest = rest - counts[chosen]
         positions[j] = n - 1 - chosen
     return positions
-
-
-def _rank(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Lexicographic ranks of ascending positions (rows, k), the inverse of `_unrank`."""
-    k = positions.shape[1]
-    ranks = np.full(len(positions), comb(n, k) - 1)
-    for j in range(k):
-        ranks -= np.array([comb(c, k - j) for c in range(n)])[n - 1 - positions[:, j]]
-    return ranks

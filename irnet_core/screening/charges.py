@@ -34,12 +34,17 @@ def find_neutral(
     electronegativity: bool,
     with_states: bool = True,
 ) -> Found:
-    """Neutral choices of states for each row; see :func:`rules.neutral_assignments`.
+    """Oxidation states that make each composition neutral, one for each element.
+
+    Choices are tried by the signs of their states: those with fewest zeros first, then those with
+    fewest anions, then those whose cations come first. For given signs the states are tried in the
+    order of the elements' tables, the last element's changing fastest. A choice of zeros only is
+    neutral, as in SMACT.
 
     Parameters
     ----------
     numbers, amounts : numpy.ndarray of uint8, shape (n, k)
-        Zeros at the end for padding.
+        Atomic numbers, zeros at the end for padding, and atoms of each.
     sites : Sites
         What the elements can be.
     electronegativity : bool
@@ -50,6 +55,17 @@ def find_neutral(
     Returns
     -------
     Found
+
+    Examples
+    --------
+    >>> from irnet_core.screening.ions import ElementRules
+    >>> from irnet_core.screening.sites import element_sites
+    >>> data = ElementRules.from_lists({3: [1], 8: [-2, -1]}, {3: 0.98, 8: 3.44})
+    >>> lithium_oxides = np.array([[3, 8], [3, 8], [3, 8]], np.uint8)
+    >>> amounts = np.array([[2, 1], [1, 1], [3, 1]], np.uint8)
+    >>> found = find_neutral(lithium_oxides, amounts, element_sites(data), electronegativity=True)
+    >>> found.passes.tolist(), found.states.tolist()
+    ([True, True, False], [[1, -2], [1, -1], [0, 0]])
     """
     cuts = first_anions(sites, numbers, amounts) if electronegativity else None
     passes = can_cancel(sites, numbers, amounts) if cuts is None else cuts >= 0
@@ -71,7 +87,7 @@ def find_mixed(
 
     The states of one element have one sign, and cations are less electronegative than anions. Of
     the choices those are preferred in which one element alone has two states, the first such
-    element, in the order of :func:`rules.neutral_assignments`; instead of a state that element
+    element, in the order of :func:`find_neutral`; instead of a state that element
     takes a pair of them, neighbours first.
 
     Parameters

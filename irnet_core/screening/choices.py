@@ -41,7 +41,7 @@ def first_choice(
     amounts: NDArray[np.uint8],
     cuts: NDArray[np.int64] | None,
 ) -> Choice:
-    """Preferred states of each row; see :func:`rules.neutral_assignments`.
+    """Preferred states of each row; see :func:`charges.find_neutral`.
 
     The atoms of a free kind all have the same sign, and choose after the others, one by one.
 

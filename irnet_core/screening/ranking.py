@@ -96,24 +96,6 @@ class TopK:
         if self._n_rows > 2 * self.k:
             self._compact()
 
-    def merge(self, other: TopK) -> None:
-        """Take in the rows of another ranking, as if its chunks had been pushed here.
-
-        Raises
-        ------
-        ScreenError
-            If the other ranking keeps other rows, or other columns.
-        """
-        if (self.k, self.most_per_group) != (other.k, other.most_per_group):
-            raise ScreenError(
-                f"rankings of {self.k} and {other.k} rows, {self.most_per_group} and"
-                f" {other.most_per_group} per group, cannot be merged; make them alike"
-            )
-        if other._empty is not None:
-            rows = other.table()
-            del rows[RANK.name]
-            self.push(rows.pop(SCORE.name), rows.pop(CANDIDATE.name), **rows)
-
     def table(self) -> dict[str, NDArray[Any]]:
         """The kept rows, best first.
 

@@ -27,7 +27,6 @@ __all__ = [
     "ElementRules",
     "Rules",
     "Verdicts",
-    "neutral_assignments",
 ]
 
 MAX_ELEMENTS = 8
@@ -58,8 +57,8 @@ SETS: dict[str, tuple[str, ...]] = {
 """Rule sets by name; ``"smact"`` is ``smact_validity`` as it is by default."""
 
 NONE, NEUTRAL, MIXED_VALENCE, INTERMETALLIC = range(4)
-BRANCHES = ("none", "neutral", "mixed_valence", "intermetallic")
-"""Meaning of the branch codes: by which of its alternatives a candidate passed."""
+"""Codes of the branches: by which of its alternatives a candidate passed, named by
+:data:`irnet_core.schema.RULE_BRANCHES`."""
 
 
 class Verdicts(NamedTuple):
@@ -74,7 +73,8 @@ class Verdicts(NamedTuple):
         Equal to `states`, but for elements of mixed valence: of the states of their atoms `states`
         has the lowest and this the highest.
     branch : numpy.ndarray of uint8, shape (n,)
-        Places in :data:`BRANCHES`; 0 where the candidate fails, or where there are no charge rules.
+        Places in :data:`irnet_core.schema.RULE_BRANCHES`; 0 where the candidate fails, or where
+        there are no charge rules.
     survivors : dict of str to int
         Candidates left after each rule, in the order of the rules; the last is their set's name.
     """
@@ -156,7 +156,7 @@ class Rules:
         ScreenError
             If the arrays are not two uint8 tables of one shape.
         """
-        _check(numbers, amounts, 1, MAX_ELEMENTS)
+        _check(numbers, amounts)
         passes = np.ones(len(numbers), np.bool_)
         survivors: dict[str, int] = {}
         for name, mask in self.limits.masks(numbers, amounts, self._facts).items():
@@ -229,66 +229,16 @@ class Rules:
         return branch, states, second
 
 
-def neutral_assignments(
-    numbers: NDArray[np.uint8],
-    amounts: NDArray[np.uint8],
-    data: ElementRules,
-    electronegativity: bool = True,
-) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
-    """Oxidation states that make each composition neutral.
-
-    Assignments are tried by the signs of their states: those with fewest zeros first, then those
-    with fewest anions, then those whose cations come first. For given signs the states are tried
-    in the order of `data`, the last element's changing fastest. An assignment of zeros only is
-    neutral, as in SMACT.
-
-    Parameters
-    ----------
-    numbers : numpy.ndarray of uint8, shape (n, arity)
-        Atomic numbers, 2 to 8 columns; zeros at the end for padding.
-    amounts : numpy.ndarray of uint8, shape (n, arity)
-        Atoms of each element.
-    data : ElementRules
-        Oxidation states and electronegativities.
-    electronegativity : bool
-        Whether the rule ``"electronegativity"`` holds beside ``"charge_neutrality"``.
-
-    Returns
-    -------
-    passes : numpy.ndarray of bool, shape (n,)
-        Whether some assignment satisfies the rules.
-    states : numpy.ndarray of int8, shape (n, arity)
-        The first such assignment, zeros where there is none.
-
-    Raises
-    ------
-    ScreenError
-        If the arrays are not two uint8 tables of the same shape with 2 to 8 columns.
-
-    Examples
-    --------
-    >>> data = ElementRules.from_lists({3: [1], 8: [-2, -1]}, {3: 0.98, 8: 3.44})
-    >>> lithium_oxides = np.array([[3, 8], [3, 8], [3, 8]], np.uint8)
-    >>> passes, states = neutral_assignments(
-    ...     lithium_oxides, np.array([[2, 1], [1, 1], [3, 1]], np.uint8), data
-    ... )
-    >>> passes.tolist(), states.tolist()
-    ([True, True, False], [[1, -2], [1, -1], [0, 0]])
-    """
-    _check(numbers, amounts, 2, MAX_ELEMENTS)
-    found = find_neutral(numbers, amounts, element_sites(data), electronegativity)
-    return found.passes, found.states
-
-
-def _check(numbers: NDArray[np.uint8], amounts: NDArray[np.uint8], least: int, most: int) -> None:
+def _check(numbers: NDArray[np.uint8], amounts: NDArray[np.uint8]) -> None:
     if numbers.dtype != np.uint8 or amounts.dtype != np.uint8:
         raise ScreenError(
             f"numbers and amounts are {numbers.dtype} and {amounts.dtype}; give uint8 arrays"
         )
-    if numbers.shape != amounts.shape or numbers.ndim != 2 or not least <= numbers.shape[1] <= most:
+    fits = numbers.ndim == 2 and 1 <= numbers.shape[1] <= MAX_ELEMENTS
+    if numbers.shape != amounts.shape or not fits:
         raise ScreenError(
             f"numbers {numbers.shape} and amounts {amounts.shape} should have one shape with"
-            f" {least} to {most} columns"
+            f" 1 to {MAX_ELEMENTS} columns"
         )
     if numbers.size and numbers.max() >= N_ATOMIC_NUMBERS:
         raise ScreenError(f"atomic number {numbers.max()} exceeds {N_ATOMIC_NUMBERS - 1}")

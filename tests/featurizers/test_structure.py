@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from featurizers.structure import (
     FEATURE_NAMES_STRUCTURE,
-    STRUCTURE_SCHEMA,
     featurize_structure,
     featurize_structures,
+    structure_schema,
 )
 from irnet_core.errors import DataError
 
@@ -41,7 +41,7 @@ def test_names_are_the_126_of_the_publication():
     assert not {"range CN_VoronoiNN", "range neighbor distance variation"} & {
         *FEATURE_NAMES_STRUCTURE
     }
-    assert STRUCTURE_SCHEMA.columns == FEATURE_NAMES_STRUCTURE
+    assert structure_schema().columns == FEATURE_NAMES_STRUCTURE
 
 
 def test_golden_values_of_prototypes():

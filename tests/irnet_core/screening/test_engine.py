@@ -63,7 +63,10 @@ def merged(made: Screen, cuts: list[int]) -> tuple[dict[str, np.ndarray], Counte
     best, funnel = made.ranking(), Counter[str]()
     for start, stop in pairwise(cuts):
         part, counts = made.run(start, stop)
-        best.merge(part)
+        rows = part.table()
+        del rows["rank"]
+        if len(rows["score"]):
+            best.push(rows.pop("score"), rows.pop("candidate"), **rows)
         for step, count in counts.items():
             funnel[step] += count
     return best.table(), funnel

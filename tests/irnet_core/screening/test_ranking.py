@@ -51,19 +51,20 @@ def test_ranking_is_that_of_a_full_sort_for_any_chunks_and_order(
 
 @settings(deadline=None)
 @given(values, st.integers(1, 8), st.none() | st.integers(1, 3), st.integers(0, 60))
-def test_merged_rankings_of_whole_groups_equal_one(
+def test_rankings_of_whole_groups_pushed_into_one_equal_one(
     values: list[float], k: int, most: int | None, cut: int
 ) -> None:
     value, index = np.array(values, float), np.arange(len(values))
     group = np.where(index < cut, 0, 10) + index % 3
-    whole, left, right = (TopK(k, most) for _ in range(3))
+    whole, merged = TopK(k, most), TopK(k, most)
     whole.push(value, index, group=group)
-    left.push(value[:cut], index[:cut], group=group[:cut])
-    right.push(value[cut:], index[cut:], group=group[cut:])
-    right.merge(left)
-    right.merge(TopK(k, most))
+    for rows in (slice(cut, None), slice(cut)):
+        part = TopK(k, most)
+        part.push(value[rows], index[rows], group=group[rows])
+        kept = part.table()
+        merged.push(kept["score"], kept["candidate"], group=kept["group"])
     for name, column in whole.table().items():
-        np.testing.assert_array_equal(right.table()[name], column)
+        np.testing.assert_array_equal(merged.table()[name], column)
 
 
 @given(values, st.integers(1, 20))
@@ -133,5 +134,3 @@ def test_pushes_that_do_not_agree_are_refused() -> None:
         TopK(2, 1).push(value, index)
     with pytest.raises(ScreenError, match="vectors"):
         best.push(value, value, a=index)
-    with pytest.raises(ScreenError, match="cannot be merged"):
-        best.merge(TopK(3))

@@ -12,9 +12,10 @@ from featurizers.elements import Z_OF
 from featurizers.formula import parse_formulas
 from featurizers.screening_elements import element_facts, rules_data
 from irnet_core.errors import ScreenError
+from irnet_core.schema import RULE_BRANCHES
 from irnet_core.screening.candidates import Enumeration
 from irnet_core.screening.element_limits import ElementLimits, composition_price
-from irnet_core.screening.rules import BRANCHES, SETS, ElementRules, Rules
+from irnet_core.screening.rules import SETS, ElementRules, Rules
 
 
 def rows(*formulas: str) -> tuple[np.ndarray, np.ndarray]:
@@ -23,23 +24,24 @@ def rows(*formulas: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def branch(name: str, *formulas: str) -> list[str]:
-    return [BRANCHES[code] for code in Rules(name, rules_data()).apply(*rows(*formulas)).branch]
+    verdicts = Rules(name, rules_data()).apply(*rows(*formulas))
+    return [RULE_BRANCHES[code] for code in verdicts.branch]
 
 
 def test_known_compounds_pass_by_the_branch_that_explains_them() -> None:
     formulas = ("NaCl", "Fe3O4", "Cu3Al", "Na2Cl", "Cu", "LiFePO4")
-    assert branch("strict", *formulas) == ["neutral", "none", "none", "none", "neutral", "neutral"]
+    assert branch("strict", *formulas) == ["neutral", "", "", "", "neutral", "neutral"]
     assert branch("permissive", *formulas) == [
-        "neutral", "mixed_valence", "intermetallic", "none", "neutral", "neutral"
+        "neutral", "mixed valence", "intermetallic", "", "neutral", "neutral"
     ]  # fmt: skip
-    assert branch("intermetallic", "NaCl", "Cu3Al") == ["none", "intermetallic"]
+    assert branch("intermetallic", "NaCl", "Cu3Al") == ["", "intermetallic"]
 
 
 def test_magnetite_is_of_mixed_valence_with_states_two_and_three() -> None:
     data = ElementRules.from_lists({8: [-2], 26: [2, 3]}, {8: 3.44, 26: 1.83})
     data.mixed_valence[26] = True
     verdicts = Rules("permissive", data).apply(*rows("Fe3O4", "FeO", "Fe4O3"))
-    assert [BRANCHES[code] for code in verdicts.branch] == ["mixed_valence", "neutral", "none"]
+    assert [RULE_BRANCHES[code] for code in verdicts.branch] == ["mixed valence", "neutral", ""]
     assert verdicts.states.tolist() == [[-2, 2], [-2, 2], [0, 0]]
     assert verdicts.second_states.tolist() == [[-2, 3], [-2, 2], [0, 0]]
     assert not Rules("strict", data).apply(*rows("Fe3O4")).passes[0]
@@ -86,7 +88,7 @@ def test_mixed_valence_is_that_of_brute_force(arity: int) -> None:
         spans = {tuple((min(states), max(states)) for states in choice) for choice in fitting}
         assert not fitting or tuple(ends) in spans
         assert not fitting or (found.states[row] != found.second_states[row]).sum() == 1
-    np.testing.assert_array_equal(found.branch == BRANCHES.index("mixed_valence"), wanted)
+    np.testing.assert_array_equal(found.branch == RULE_BRANCHES.index("mixed valence"), wanted)
     assert wanted.any()
     assert not wanted.all()
 
@@ -100,7 +102,7 @@ def mixed_rules(iron: list[int], copper: list[int], anion: list[int]) -> Element
 def test_neighbouring_states_of_one_element_are_preferred() -> None:
     data = mixed_rules([4, 2, 3, 1], [1, 2], [-1])
     verdicts = Rules("permissive", data).apply(*rows("Fe3F8", "Fe2Cu2F9", "Cu2F3"))
-    assert [BRANCHES[code] for code in verdicts.branch] == ["mixed_valence"] * 3
+    assert [RULE_BRANCHES[code] for code in verdicts.branch] == ["mixed valence"] * 3
     assert verdicts.states.tolist() == [[-1, 2, 0], [-1, 2, 2], [-1, 1, 0]]
     assert verdicts.second_states.tolist() == [[-1, 3, 0], [-1, 3, 2], [-1, 2, 0]]
 
@@ -229,4 +231,4 @@ def test_permissive_is_smact_validity_with_mixed_valence(n: int) -> None:
     assert verdicts.passes.tolist() == smact_verdicts(
         "permissive", numbers[chosen], amounts[chosen]
     )
-    assert (verdicts.branch == BRANCHES.index("mixed_valence")).any()
+    assert (verdicts.branch == RULE_BRANCHES.index("mixed valence")).any()

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from irnet_core.errors import DataError, ScreenError
 from irnet_core.screening import choices, reach
 from irnet_core.screening.candidates import Enumeration
-from irnet_core.screening.rules import RULES, SETS, ElementRules, neutral_assignments
+from irnet_core.screening.charges import find_neutral
+from irnet_core.screening.rules import RULES, SETS, ElementRules, Rules
+from irnet_core.screening.sites import element_sites
+
+
+def neutral_assignments(
+    numbers: np.ndarray, amounts: np.ndarray, data: ElementRules, electronegativity: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    found = find_neutral(numbers, amounts, element_sites(data), electronegativity)
+    return found.passes, found.states
 
 
 def brute_first(
@@ -213,16 +222,16 @@ def test_every_rule_says_in_one_sentence_what_it_demands() -> None:
 
 
 def test_arrays_of_the_wrong_kind_are_refused() -> None:
-    data = ElementRules.from_lists({}, {})
+    rules = Rules("strict", ElementRules.from_lists({}, {}))
     table = np.ones((2, 3), np.uint8)
     with pytest.raises(ScreenError, match="int64"):
-        neutral_assignments(table.astype(np.int64), table, data)  # type: ignore[arg-type]
-    with pytest.raises(ScreenError, match="2 to 8 columns"):
-        neutral_assignments(np.ones((2, 9), np.uint8), np.ones((2, 9), np.uint8), data)
-    with pytest.raises(ScreenError, match="2 to 8 columns"):
-        neutral_assignments(table, table[:1], data)
+        rules.apply(table.astype(np.int64), table)  # type: ignore[arg-type]
+    with pytest.raises(ScreenError, match="1 to 8 columns"):
+        rules.apply(np.ones((2, 9), np.uint8), np.ones((2, 9), np.uint8))
+    with pytest.raises(ScreenError, match="1 to 8 columns"):
+        rules.apply(table, table[:1])
     with pytest.raises(ScreenError, match="119"):
-        neutral_assignments(table * np.uint8(119), table, data)
+        rules.apply(table * np.uint8(119), table)
 
 
 def test_element_tables_of_the_wrong_kind_are_refused() -> None:
