@@ -10,8 +10,10 @@ import typer
 from rich import box
 from rich.table import Table
 
+from flows.cli_models import FormulaColumn
 from flows.output import decimals, one_sentence, out, say, user_file
 from irnet_core.errors import DataError
+from irnet_core.schema import FORMULA
 
 
 def evaluate(
@@ -34,9 +36,7 @@ def evaluate(
         float | None,
         typer.Option(help="Judge also without rows whose value is further from 0 than this."),
     ] = None,
-    formula_column: Annotated[str, typer.Option(help="Column that holds the formulas.")] = (
-        "formula"
-    ),
+    formula_column: FormulaColumn = FORMULA.name,
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Seed of the rule, as in training.")
     ] = 0,

@@ -9,6 +9,7 @@ import typer
 
 from flows.output import decimals, made, one_sentence, out, rejected
 from infra.settings import settings
+from irnet_core.schema import FORMULA
 
 Model = Annotated[
     str,
@@ -62,7 +63,7 @@ def train(
             "random tenth of the compositions validates."
         ),
     ] = None,
-    formula_column: FormulaColumn = "formula",
+    formula_column: FormulaColumn = FORMULA.name,
     network: Network = None,
     recipe: Recipe = "modern",
     epochs: Epochs = None,
@@ -151,7 +152,7 @@ def predict(
     model: Model,
     input: Annotated[str, typer.Option(help="CSV or Parquet table with formulas.")],
     output: Annotated[str, typer.Option(help="File to write, .csv or .parquet.")],
-    formula_column: FormulaColumn = "formula",
+    formula_column: FormulaColumn = FORMULA.name,
 ) -> None:
     """Add a model's predictions to a table of formulas.
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.output import made, one_sentence, out
 from irnet_core.errors import DataError
+from irnet_core.schema import FORMATION_ENERGY
 
 
 def prepare(
@@ -17,7 +18,7 @@ def prepare(
     ],
     target: Annotated[
         str, typer.Option(help="Column to learn; rows without a finite value are dropped.")
-    ] = "formation_energy_ev_atom",
+    ] = FORMATION_ENERGY.name,
     energy: Annotated[
         str | None,
         typer.Option(

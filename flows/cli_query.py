@@ -16,10 +16,13 @@ from irnet_core.schema import (
     CHEMICAL_SYSTEM,
     DOMAIN_PERCENTILE,
     ELEMENTS,
+    FORMULA,
     N_ATOMS,
     PARETO_FRONT,
     PROPERTY_PARTS,
+    RANK,
     SCORE,
+    STD,
 )
 
 if TYPE_CHECKING:
@@ -183,7 +186,7 @@ def _table(hits: pa.Table) -> Table:
     units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() for f in shown}
     table = Table(*(f"{n} ({u})" if u not in ("", "1") else n for n, u in units.items()))
     for row in hits.to_pylist():
-        spreads = (row.get(f"{name}_std") for name in units)
+        spreads = (row.get(name + STD) for name in units)
         table.add_row(
             *(
                 _shown(row[name]) + (f" ± {spread:.3f}" if spread is not None else "")
@@ -269,10 +272,10 @@ def _explained(found: Explanation, features: int) -> None:
             out.print(f"predicted {abs(found.above):.4f} eV/atom {side} it")
         out.print(f"decomposes into: {found.decomposition}", soft_wrap=True)
     if found.ranked:
-        out.print(f"\nrank {found.ranked['rank']:,} of the screen:", soft_wrap=True)
+        out.print(f"\nrank {found.ranked[RANK.name]:,} of the screen:", soft_wrap=True)
         row = Table("column", "value")
         for name, entry in found.ranked.items():
-            if name not in ("elements", "formula", "rank"):
+            if name not in (ELEMENTS.name, FORMULA.name, RANK.name):
                 row.add_row(name, _shown(entry))
         out.print(row)
     for note in found.notes:

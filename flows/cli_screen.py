@@ -260,8 +260,7 @@ def show(id_: str, rows: int) -> None:
     """Print the head of a ranked table, its funnel and its path."""
     from infra.screens import RANKED, open_screen
     from infra.store import Store
-    from irnet_core.schema import DECOMPOSITION, FORMULA, HULL_DISTANCE, P_STABLE, RANK, SCORE
-    from irnet_core.screening.estimates import STD
+    from irnet_core.schema import DECOMPOSITION, FORMULA, HULL_DISTANCE, P_STABLE, RANK, SCORE, STD
 
     store = Store(settings().store)
     screen = open_screen(id_, store)

@@ -10,9 +10,11 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
+from flows.cli_models import FormulaColumn
 from flows.output import made, one_sentence, out, user_file
 from infra.settings import settings
 from irnet_core.errors import DataError, IRNetError
+from irnet_core.schema import FORMULA
 
 if TYPE_CHECKING:
     from infra.artifact import Artifact
@@ -49,7 +51,6 @@ _LOOSE = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 Limit = Annotated[int | None, typer.Option(help="Pull so many rows at most, to try it out.")]
 Filter = Annotated[str | None, typer.Option(help="Which entries; see above.")]
-FormulaColumn = Annotated[str, typer.Option(help="Column that holds the formulas.")]
 
 
 @app.command(context_settings=_LOOSE)
@@ -180,7 +181,7 @@ def file(
     ctx: typer.Context,
     table: Annotated[str | None, typer.Argument(help="CSV, TSV or Parquet table.")] = None,
     path: Annotated[str | None, typer.Option(help="The same as an option.")] = None,
-    formula_column: FormulaColumn = "formula",
+    formula_column: FormulaColumn = FORMULA.name,
 ) -> None:
     """Your own table: `irnet snapshot table.csv --formula-column composition`."""
     from flows.snapshot import make_source

@@ -11,6 +11,7 @@ import pyarrow as pa
 from featurizers.blocks import BLOCKS, encode, without_data
 from featurizers.elements import SYMBOLS
 from featurizers.formula import canonical_formulas, parse_formulas
+from featurizers.hulls import MAX_ELEMENTS
 from flows.models import input_blocks, open_model
 from flows.snapshot import open_snapshot, same_database, source_of
 from infra.artifact import DATA, Artifact
@@ -28,7 +29,6 @@ from irnet_core.schema import COMPOSITION, FORMATION_ENERGIES, FORMULA
 from irnet_core.screening.hull import Hull
 
 CHUNK = 16_384
-MOST_ELEMENTS = 6  # of a hull
 
 
 @dataclass(frozen=True)
@@ -297,8 +297,8 @@ def _hull(
     notes: list[str],
 ) -> tuple[float | None, str]:
     """Energy of the hull at the composition and its products, as far as the snapshot allows."""
-    if (numbers > 0).sum() > MOST_ELEMENTS:
-        notes.append(f"no convex hull of more than {MOST_ELEMENTS} elements")
+    if (numbers > 0).sum() > MAX_ELEMENTS:
+        notes.append(f"no convex hull of more than {MAX_ELEMENTS} elements")
         return None, ""
     try:
         facets = snapshot_facets(store, source, numbers, KnownPhases(column))

@@ -75,5 +75,5 @@ def prepare(
         test=test,
         seed=seed,
     )
-    taken = [snapshot_of(ref, "formula") for ref in snapshots or ["latest"]]
+    taken = [snapshot_of(ref) for ref in snapshots or ["latest"]]
     return prepare_stage(taken, wanted, name)

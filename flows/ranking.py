@@ -24,9 +24,9 @@ from irnet_core.schema import (
     PARETO_FRONT,
     RANK,
 )
-from irnet_core.screening.candidates import Family
+from irnet_core.screening.candidates import AMOUNTS, NUMBERS, Family
 from irnet_core.screening.diversity import pareto_fronts, spread
-from irnet_core.screening.engine import AMOUNTS, COST, NUMBERS
+from irnet_core.screening.engine import COST
 from irnet_core.screening.ranking import GROUP
 from irnet_core.screening.stability import CANDIDATE_CODE, NOTHING, PRODUCTS, SHARES
 

@@ -15,6 +15,7 @@ from flows.train import train_stage
 from infra.refs import user_name
 from infra.snapshots.funnel import Steps
 from infra.snapshots.prepare import Preparation, steps_named
+from irnet_core.schema import FORMATION_ENERGY, FORMULA
 from irnet_core.split_texts import parse_split
 
 
@@ -22,10 +23,10 @@ from irnet_core.split_texts import parse_split
 def retrain(
     source: str = "pymatgen-expt",
     path: str | None = None,
-    target: str = "formation_energy_ev_atom",
+    target: str = FORMATION_ENERGY.name,
     steps: str | None = None,
     split_column: str | None = None,
-    formula_column: str = "formula",
+    formula_column: str = FORMULA.name,
     network: str | None = None,
     recipe: str = "modern",
     epochs: int | None = None,

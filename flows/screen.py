@@ -32,6 +32,7 @@ from infra.store import Staging, Store
 from infra.threads import one_thread, use_threads
 from irnet_core.device import pick_device
 from irnet_core.errors import IRNetError, ScreenError
+from irnet_core.schema import RANK
 from irnet_core.screening.candidates import Family
 from irnet_core.screening.engine import whole_systems
 from irnet_core.screening.ranking import TopK
@@ -156,7 +157,7 @@ def screen_stage(request: Request) -> str:
                 _run(plan, shards, staging, update)
             best, funnel = _merged(plan, shards, staging)
             rows = best.table()
-            if not len(rows["rank"]):
+            if not len(rows[RANK.name]):
                 staging.discard()
                 raise ScreenError(_nothing_left(funnel))
             return publish_ranked(store, staging, looked, rows, funnel, candidates, started)

@@ -23,7 +23,7 @@ from infra.store import Store
 from irnet_core.bundle import Bundle, Card
 from irnet_core.errors import ScreenError, StoreError
 from irnet_core.schema import FORMATION_ENERGIES, HULL_DISTANCE
-from irnet_core.screening.engine import AMOUNTS, NUMBERS
+from irnet_core.screening.candidates import AMOUNTS, NUMBERS
 from irnet_core.screening.objectives import Aims, Objective, aims
 from irnet_core.screening.ranking import GROUP
 from irnet_core.screening.stability import PRODUCTS, SHARES
@@ -177,7 +177,7 @@ def _snapshot(request: Request, bundles: dict[str, Bundle], store: Store) -> Art
     if request.snapshot == NONE:
         return None
     if request.snapshot is not None:
-        return store.open(snapshot_of(request.snapshot, "formula"), "snapshots")
+        return store.open(snapshot_of(request.snapshot), "snapshots")
     card = next(iter(bundles.values())).card
     if not (own := card.data.get("snapshot")):
         return None
@@ -194,7 +194,7 @@ def _base(request: Request, store: Store) -> Artifact | None:
     """The snapshot that candidates are made from, where they are."""
     if request.base is None:
         return None
-    return store.open(snapshot_of(request.base, "formula"), "snapshots")
+    return store.open(snapshot_of(request.base), "snapshots")
 
 
 def _known(request: Request, base: Artifact | None, store: Store) -> list[Artifact]:

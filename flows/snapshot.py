@@ -23,13 +23,13 @@ from infra.sources.base import Database, Source
 from infra.sources.file import is_table
 from infra.store import Store
 from irnet_core.errors import SourceError
+from irnet_core.schema import FORMULA
 
 if TYPE_CHECKING:  # imports torch, which snapshots do without
     from irnet_core.card import Card
 
 OPTIONS = ("path", "formula_column", "filter", "via", "catalog", "dataset", "url")
 """What a source may be asked for; which of them it knows is a matter of its constructor."""
-_FORMULA_COLUMN = "formula"
 
 #: Looks at the table in a folder, which messages call ``source``, and raises to refuse it.
 Check = Callable[..., Any]
@@ -60,7 +60,7 @@ def make_source(source: str, limit: int | None = None, **options: str | None) ->
             f"{', '.join(SOURCES)}"
         )
     given = {name: value for name, value in options.items() if value is not None}
-    if given.get("formula_column") == _FORMULA_COLUMN:
+    if given.get("formula_column") == FORMULA.name:
         del given["formula_column"]
     parameters = inspect.signature(SOURCES[source]).parameters
     known = [name for name in OPTIONS if name in parameters]
@@ -87,7 +87,7 @@ def _is_needed(parameter: inspect.Parameter, given: Collection[str]) -> bool:
 def snapshot_stage(
     source: str,
     path: str | None = None,
-    formula_column: str = _FORMULA_COLUMN,
+    formula_column: str = FORMULA.name,
     limit: int | None = None,
     filter: str | None = None,
     via: str | None = None,
@@ -148,7 +148,7 @@ def show_report(snapshot: Artifact, key: str) -> None:
 def snapshot(
     source: str = "pymatgen-expt",
     path: str | None = None,
-    formula_column: str = _FORMULA_COLUMN,
+    formula_column: str = FORMULA.name,
     limit: int | None = None,
     filter: str | None = None,
     via: str | None = None,
@@ -192,7 +192,7 @@ def is_snapshot(data: str) -> bool:
     return named and not path.exists()
 
 
-def snapshot_of(data: str, formula_column: str, check: Check | None = None) -> str:
+def snapshot_of(data: str, formula_column: str = FORMULA.name, check: Check | None = None) -> str:
     """Id of the snapshot that ``data`` names, or of one taken of the file at that path."""
     if not is_snapshot(data):
         return snapshot_stage("file", data, formula_column, check=check)

@@ -36,6 +36,7 @@ from irnet_core.ensemble import fit_members
 from irnet_core.hold_out import HOLD_OUT
 from irnet_core.judging import assembled, judged
 from irnet_core.recipes import Recipe
+from irnet_core.schema import FORMATION_ENERGY, FORMULA
 from irnet_core.training import Fitted, Start, Status, TrainingData
 
 
@@ -232,9 +233,9 @@ def _fit_members(
 @flow(name="train")
 def train(
     data: str = "latest",
-    target: str = "formation_energy_ev_atom",
+    target: str = FORMATION_ENERGY.name,
     split_column: str | None = None,
-    formula_column: str = "formula",
+    formula_column: str = FORMULA.name,
     network: str | None = None,
     recipe: str = "modern",
     epochs: int | None = None,

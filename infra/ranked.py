@@ -41,10 +41,9 @@ from irnet_core.schema import (
     arrow_schema,
     property_columns,
 )
+from irnet_core.screening.candidates import AMOUNTS, NUMBERS
 from irnet_core.screening.phases import Phases
 
-AMOUNTS, NUMBERS = "amounts", "numbers"
-"""The arrays that a composition comes as."""
 CANONICAL = Column(
     FORMULA.name,
     FORMULA.type,

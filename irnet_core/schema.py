@@ -213,11 +213,12 @@ RULE_BRANCHES = ("", "neutral", "mixed valence", "intermetallic")
 """Texts of the column ``rule_branch`` by the code of the branch; 0 is none."""
 
 # a model's target, and what comes with it ----------------------------------------------------
+STD, LOWER, UPPER = "_std", "_lower_90", "_upper_90"
 PROPERTY_PARTS = {
     "": "value that the model predicts",
-    "_std": "standard deviation of the prediction, calibrated",
-    "_lower_90": "lower end of the calibrated 90 % interval",
-    "_upper_90": "upper end of the calibrated 90 % interval",
+    STD: "standard deviation of the prediction, calibrated",
+    LOWER: "lower end of the calibrated 90 % interval",
+    UPPER: "upper end of the calibrated 90 % interval",
 }
 """Endings of a predicted property's columns, and what they mean."""
 

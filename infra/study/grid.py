@@ -37,6 +37,7 @@ from irnet_core.card import MAX_MEMBERS
 from irnet_core.errors import DataError
 from irnet_core.notation import FAMILIES, NAMED, PLAIN
 from irnet_core.recipes import RECIPES
+from irnet_core.schema import FORMULA
 from irnet_core.split_texts import parse_split
 
 Inputs = Literal["composition", "structure", "both"]
@@ -78,7 +79,7 @@ class DataSet(_Strict):
     table: str | None = None
     source: Literal["pymatgen-expt"] | None = None
     target: str
-    formula_column: str = "formula"
+    formula_column: str = FORMULA.name
     split: str = "random:0.1"
     where: dict[str, list[str]] = {}
     below: float | None = Field(default=None, gt=0)

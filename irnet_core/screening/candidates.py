@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from irnet_core.errors import ScreenError
 
 MAX_ATOMIC_NUMBER = 118
+N_ATOMIC_NUMBERS = MAX_ATOMIC_NUMBER + 1  # rows of tables by atomic number, 0 for no element
 ARITIES = (2, 3, 4)
 MAX_ATOMS = 128  # keeps amounts in a byte and the quaternary table below 50 MB
 
@@ -35,6 +36,10 @@ class Candidates(NamedTuple):
 
     numbers: NDArray[np.uint8]
     amounts: NDArray[np.uint8]
+
+
+#: Names of both arrays where they stand among the columns of a ranking.
+NUMBERS, AMOUNTS = Candidates._fields
 
 
 class Family(Protocol):

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irnet_core.errors import DataError, ScreenError
-
-N_ATOMIC_NUMBERS = 119
+from irnet_core.screening.candidates import N_ATOMIC_NUMBERS
 
 
 @dataclass(frozen=True, eq=False)

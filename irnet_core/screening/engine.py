@@ -27,7 +27,7 @@ from irnet_core.schema import (
     RULE_BRANCH,
     SECOND_STATES,
 )
-from irnet_core.screening.candidates import Family
+from irnet_core.screening.candidates import AMOUNTS, NUMBERS, Family
 from irnet_core.screening.element_limits import composition_price
 from irnet_core.screening.estimates import Estimate
 from irnet_core.screening.known import KnownCompositions
@@ -40,7 +40,6 @@ from irnet_core.screening.stability import Stability
 CHUNK = 16_384  # candidates generated at a time; their inputs, 17 MB, still fit into a cache
 BATCH = 8_192  # candidates that reach the network at a time, at least
 
-NUMBERS, AMOUNTS = "numbers", "amounts"
 COST = "cost_"  # + position: cost of each objective, for the Pareto fronts
 
 

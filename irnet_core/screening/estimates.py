@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-#: Suffixes of the columns beside a property's own, in the order of a ranked table.
-STD, LOWER, UPPER = "_std", "_lower_90", "_upper_90"
+from irnet_core.schema import LOWER, STD, UPPER
 
 
 def _unchanged(values: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irnet_core.errors import DataError
+from irnet_core.screening.candidates import N_ATOMIC_NUMBERS
 
-N_ATOMIC_NUMBERS = 119  # row 0 stands for no element
 MAX_STATE = 15  # charges of eight elements of 255 atoms each are then exact in float32
 
 

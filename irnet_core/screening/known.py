@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irnet_core.errors import DataError, ScreenError
+from irnet_core.screening.candidates import MAX_ATOMIC_NUMBER
 
 MAX_ELEMENTS = 4
 MAX_WIDE = 8  # elements of a composition that is kept as bytes, which is slower
 AMOUNT_BITS = 9  # with 7 bits of atomic number, 16 per element and 64 for four elements
 MAX_AMOUNT = 2**AMOUNT_BITS - 1
-MAX_ATOMIC_NUMBER = 118
 
 
 def composition_keys(numbers: ArrayLike, amounts: ArrayLike) -> NDArray[np.uint64]:

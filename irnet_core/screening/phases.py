@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irnet_core.errors import DataError, ScreenError
+from irnet_core.screening.candidates import MAX_ATOMIC_NUMBER
 
 MAX_ELEMENTS = 9  # seven bits of atomic number each, 63 in all
-LAST_ELEMENT = 118
 REFERENCE = -1
 """Row of an element that has no phase of its own and counts as one of 0 eV/atom."""
 FIRST_CANDIDATE = -2
@@ -104,7 +104,7 @@ class Phases:
         row = np.arange(len(number), dtype=np.int64)
         if missing_elements == "reference":
             alone = (number > 0).sum(1) == 1
-            missing = np.setdiff1d(np.arange(1, LAST_ELEMENT + 1), number[alone, :1])
+            missing = np.setdiff1d(np.arange(1, MAX_ATOMIC_NUMBER + 1), number[alone, :1])
             width = max(number.shape[1], 1)
             element = missing[:, None].astype(np.uint8)
             number = np.concatenate([_widened(number, width), _widened(element, width)])
@@ -204,8 +204,8 @@ def sorted_compositions(
         (count == 0, "the composition is empty"),
         (count > MAX_ELEMENTS, f"there are more than {MAX_ELEMENTS} elements"),
         (
-            (present & ((number < 1) | (number > LAST_ELEMENT))).any(1),
-            f"an atomic number is not 1 to {LAST_ELEMENT}",
+            (present & ((number < 1) | (number > MAX_ATOMIC_NUMBER))).any(1),
+            f"an atomic number is not 1 to {MAX_ATOMIC_NUMBER}",
         ),
     ):
         if wrong.any():

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irnet_core.errors import ScreenError
+from irnet_core.screening.candidates import MAX_ATOMIC_NUMBER
 from irnet_core.screening.charges import find_mixed, find_neutral
 from irnet_core.screening.element_limits import ElementFacts, ElementLimits
-from irnet_core.screening.ions import MAX_STATE, N_ATOMIC_NUMBERS, ElementRules
+from irnet_core.screening.ions import MAX_STATE, ElementRules
 from irnet_core.screening.sites import Mixed, Sites, element_sites, mixed_sites
 
 __all__ = [
@@ -240,5 +241,5 @@ def _check(numbers: NDArray[np.uint8], amounts: NDArray[np.uint8]) -> None:
             f"numbers {numbers.shape} and amounts {amounts.shape} should have one shape with"
             f" 1 to {MAX_ELEMENTS} columns"
         )
-    if numbers.size and numbers.max() >= N_ATOMIC_NUMBERS:
-        raise ScreenError(f"atomic number {numbers.max()} exceeds {N_ATOMIC_NUMBERS - 1}")
+    if numbers.size and numbers.max() > MAX_ATOMIC_NUMBER:
+        raise ScreenError(f"atomic number {numbers.max()} exceeds {MAX_ATOMIC_NUMBER}")

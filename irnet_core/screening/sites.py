@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from irnet_core.screening.ions import MAX_STATE, N_ATOMIC_NUMBERS, ElementRules
+from irnet_core.screening.candidates import N_ATOMIC_NUMBERS
+from irnet_core.screening.ions import MAX_STATE, ElementRules
 
 NEVER = 1 << 16  # stands for no state: more than any charge that is looked at, 8 * 255 * 15
 

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irnet_core.errors import ScreenError
-from irnet_core.screening.candidates import Candidates
+from irnet_core.screening.candidates import N_ATOMIC_NUMBERS, Candidates
 from irnet_core.screening.listed import Listed, distinct_rows, fits_row, reduced_rows
 
-N_ATOMIC_NUMBERS = 119
 BLOCK = 65_536  # known compounds whose substitutions are made at once
 
 

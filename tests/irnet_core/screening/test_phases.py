@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irnet_core.errors import DataError, ScreenError
+from irnet_core.screening.candidates import MAX_ATOMIC_NUMBER
 from irnet_core.screening.phases import (
     FIRST_CANDIDATE,
-    LAST_ELEMENT,
     REFERENCE,
     Phases,
     sorted_compositions,
@@ -45,9 +45,9 @@ def test_the_lowest_of_each_composition_stays(
 
 def test_missing_elements_are_added_at_zero() -> None:
     phases = Phases.lowest([[8, 0], [8, 12]], [[1, 0], [1, 1]], [0.2, -3.0])
-    elements = phases.energies[np.searchsorted(phases.keys, np.arange(1, LAST_ELEMENT + 1))]
+    elements = phases.energies[np.searchsorted(phases.keys, np.arange(1, MAX_ATOMIC_NUMBER + 1))]
     assert np.flatnonzero(elements).tolist() == [7]
-    assert (phases.rows == REFERENCE).sum() == LAST_ELEMENT - 1
+    assert (phases.rows == REFERENCE).sum() == MAX_ATOMIC_NUMBER - 1
     assert len(Phases.lowest([[8, 12]], [[1, 1]], [-3.0], "refuse")) == 1
     with pytest.raises(ScreenError, match="missing_elements='drop' is no option"):
         Phases.lowest([[8, 12]], [[1, 1]], [-3.0], "drop")  # type: ignore[arg-type]
