@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,8 +10,7 @@ from rich import box
 from rich.table import Table
 
 from flows.cli_models import FormulaColumn
-from flows.output import decimals, one_sentence, out, say, user_file
-from irnet_core.errors import DataError
+from flows.output import decimals, one_sentence, out, output_path, say, user_file
 from irnet_core.schema import FORMULA
 
 
@@ -56,8 +54,8 @@ def evaluate(
     from flows.evaluate import evaluate as work
 
     with one_sentence():
-        path = None if output is None else _output(output, ".json")
-        picture = None if figure is None else _output(figure, ".png")
+        path = None if output is None else output_path(output, ".json")
+        picture = None if figure is None else output_path(figure, ".png")
         found = work(model, data, target, formula_column, rows, below, seed)
         if path is not None:
             with user_file(path) as file:
@@ -180,12 +178,3 @@ def _costs(models: list[dict[str, Any]]) -> Table:
             f"{cost['rows_per_second']:,.0f}",
         )
     return table
-
-
-def _output(output: str, suffix: str) -> Path:
-    path = Path(output)
-    if path.suffix != suffix:
-        raise DataError(f"name a file that ends in {suffix}", source=output)
-    if not path.parent.is_dir():
-        raise DataError("its folder does not exist: make it first", source=output)
-    return path

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from flows.output import one_sentence, out, user_file
+from flows.output import one_sentence, out, output_path, user_file
 from infra.settings import settings
-from irnet_core.errors import DataError, ScreenError
+from irnet_core.errors import ScreenError
 from irnet_core.schema import (
     CANDIDATE,
     CHEMICAL_SYSTEM,
@@ -88,7 +88,7 @@ def top(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Hits at most.")] = 20,
     output: Annotated[
-        Path | None, typer.Option(help="File for the hits, .csv or .parquet, instead of print.")
+        str | None, typer.Option(help="File for the hits, .csv or .parquet, instead of print.")
     ] = None,
 ) -> None:
     """The best hits of a screen: `irnet top --elements Li,O --max-hull 0.05 --gap 1..3`.
@@ -98,8 +98,7 @@ def top(
     from infra.screens import open_screen
 
     with one_sentence():
-        if output is not None and output.suffix not in (".csv", ".parquet"):
-            raise DataError("name a file that ends in .csv or .parquet", source=str(output))
+        path = None if output is None else output_path(output, ".csv", ".parquet")
         opened = open_screen(screen)
         hits = opened.top(
             limit,
@@ -111,10 +110,10 @@ def top(
             properties=_properties(property or []),
             where=where,
         )
-        if output is not None:
-            _write(hits, output)
-    if output is not None:
-        out.print(f"{hits.num_rows:,} hits of {opened} -> {output}", soft_wrap=True)
+        if path is not None:
+            _write(hits, path)
+    if path is not None:
+        out.print(f"{hits.num_rows:,} hits of {opened} -> {path}", soft_wrap=True)
     elif hits.num_rows:
         out.print(_table(hits))
     else:

@@ -11,9 +11,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from flows.cli_models import FormulaColumn
-from flows.output import made, one_sentence, out, user_file
+from flows.output import made, one_sentence, out, output_path, user_file
 from infra.settings import settings
-from irnet_core.errors import DataError, IRNetError
+from irnet_core.errors import IRNetError
 from irnet_core.schema import FORMULA
 
 if TYPE_CHECKING:
@@ -223,13 +223,12 @@ def diff(
     with one_sentence():
         store = Store(settings().store)
         one, other = open_snapshot(old, store), open_snapshot(new, store)
-        if output is not None and not output.endswith(".parquet"):
-            raise DataError(f"--output is {output!r}: let its name end in .parquet")
+        path = None if output is None else output_path(output, ".parquet")
         with compare(one.folder, other.folder, by) as comparison:
-            rows = 0 if output is None else _write_changes(comparison, Path(output))
+            rows = 0 if path is None else _write_changes(comparison, path)
             _print_difference(one, other, comparison.summary)
-            if output is not None:
-                out.print(f"{rows:,} rows that differ -> {output}", soft_wrap=True)
+            if path is not None:
+                out.print(f"{rows:,} rows that differ -> {path}", soft_wrap=True)
 
 
 # -------------------------------------------------------------------------------------------

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from featurizers.blocks import encode, without_data
+from featurizers.blocks import encode
 from featurizers.canonical import canonical_formulas
-from featurizers.formula import parse_formulas
 from flows.dataset import split_rows, stated_unit
-from flows.formulas import CHUNK
+from flows.formulas import CHUNK, refuse_unusable, rows_left, usable
 from flows.models import input_blocks, open_model
 from flows.progress import progress
 from flows.seen import seen_by
@@ -202,17 +201,9 @@ def _judged(
             source=source,
             column=target,
         )
-    parsed = parse_formulas(table.column(FORMULA.name).to_pylist())
-    bad = parsed.reasons | without_data(parsed.numbers)
-    good = np.setdiff1d(np.arange(table.num_rows), np.fromiter(bad, np.int64, len(bad)))
-    if not len(good):
-        raise DataError(
-            f"no formula can be used, the first because: {bad[min(bad)]}; correct the formulas or "
-            "name another column with --formula-column",
-            source=source,
-            column=formula_column,
-            row=min(bad),
-        )
+    parsed, bad = usable(table.column(FORMULA.name).to_pylist())
+    refuse_unusable(table.num_rows, bad, source, formula_column)
+    good = rows_left(table.num_rows, bad)
     numbers, amounts = parsed.numbers[good], parsed.amounts[good]
     compositions = canonical_formulas(numbers, amounts)[0]
     rows = np.arange(len(good))

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast, get_args
 
 import pyarrow as pa
-from distributed import KilledWorker, as_completed
-from distributed.comm.core import CommClosedError
+from distributed import as_completed
 from prefect import flow
 
 from featurizers.blocks import schemas
@@ -29,11 +26,11 @@ from flows.progress import progress, say
 from flows.snapshot import open_snapshot, source_of
 from flows.stage import stage
 from infra.artifact import FAILED_ROWS
-from infra.compute import dask_client
+from infra.compute import cluster_errors, dask_client
 from infra.manifest import request_digest, utc_now
 from infra.settings import settings
 from infra.store import Artifact, Staging, Store
-from irnet_core.errors import DataError, IRNetError
+from irnet_core.errors import DataError
 from irnet_core.feature_schema import FeatureSchema
 from irnet_core.schema import FORMULA, REASON, ROW, STAGE
 
@@ -89,9 +86,13 @@ def _compute(snapshot: Artifact, staging: Staging, parts: list[Part], work: Work
     if not missing:
         return
     done, rows, failed = len(parts) - len(missing), 0, 0
+    source = source_of(snapshot)
+    again = "run this again, finished parts are kept"
+    # the memory limit is part of what is asked for where rows are isolated
+    raised = "run this again, from the start" if any(work.sites) else again
     with (
         progress("featurize", len(parts)) as update,
-        _cluster_errors(source_of(snapshot), work),
+        cluster_errors(f"one part of {source}", f"while it featurized {source}", again, raised),
         dask_client(settings(), most_workers=len(missing), say=say) as client,
     ):
         futures = client.map(
@@ -106,25 +107,6 @@ def _compute(snapshot: Artifact, staging: Staging, parts: list[Part], work: Work
             part_rows, part_failed = future.result()
             rows, failed, done = rows + part_rows, failed + part_failed, done + 1
             update(done, f"{rows:,} rows" + (f", {failed:,} failed" if failed else ""))
-
-
-@contextmanager
-def _cluster_errors(source: str, work: Work) -> Iterator[None]:
-    """Turn the end of workers or scheduler into a sentence; what is finished is kept."""
-    again = "run this again, finished parts are kept"
-    # the limit is part of what is asked for where rows are isolated
-    more = "run this again, from the start" if any(work.sites) else again
-    try:
-        yield
-    except KilledWorker as error:
-        raise IRNetError(
-            f"a Dask worker died again and again on one part of {source}: raise "
-            f"IRNET_DASK_MEMORY_LIMIT and {more}"
-        ) from error
-    except (CancelledError, CommClosedError) as error:
-        raise IRNetError(
-            f"the Dask scheduler was lost while it featurized {source}: start it and {again}"
-        ) from error
 
 
 def _instead(stage: str, work: Work) -> str:

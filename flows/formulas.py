@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from featurizers.blocks import encode, without_data
 from featurizers.formula import ParsedFormulas, parse_formulas
+from irnet_core.errors import DataError
 from irnet_core.inference import Predictor
 from irnet_core.schema import DOMAIN_PERCENTILE, LOWER_90, PREDICTION, PREDICTION_STD, UPPER_90
 
@@ -40,6 +41,39 @@ def usable(formulas: Sequence[str | None]) -> tuple[ParsedFormulas, dict[int, st
     return parsed, parsed.reasons | without_data(parsed.numbers)
 
 
+def rows_left(rows: int, reasons: Collection[int]) -> np.ndarray:
+    """Rows of a table that are not among those with a reason, ascending."""
+    return np.setdiff1d(np.arange(rows), np.fromiter(reasons, np.int64, len(reasons)))
+
+
+def refuse_unusable(rows: int, reasons: Mapping[int, str], source: str, column: str) -> None:
+    """Refuse a table of which no row can be used.
+
+    Parameters
+    ----------
+    rows : int
+        How many it has.
+    reasons : mapping of int to str
+        Of :func:`usable`.
+    source, column : str
+        The table, and its column of formulas, for the message.
+
+    Raises
+    ------
+    DataError
+        If every row has a reason, naming that of the first.
+    """
+    if len(reasons) == rows:
+        first = min(reasons)
+        raise DataError(
+            f"no formula can be used, the first because: {reasons[first]}; correct the formulas or "
+            "name another column with --formula-column",
+            source=source,
+            column=column,
+            row=first,
+        )
+
+
 def predict_formulas(
     predictor: Predictor,
     blocks: Sequence[str],
@@ -63,7 +97,7 @@ def predict_formulas(
         some = formulas.slice(start, CHUNK).to_pylist()
         parsed, bad = usable(some)
         reasons |= {start + row: reason for row, reason in bad.items()}
-        good = np.setdiff1d(np.arange(len(some)), np.fromiter(bad, np.int64, len(bad)))
+        good = rows_left(len(some), bad)
         inputs = encode(parsed.numbers[good], parsed.amounts[good], blocks)
         for column, found in zip(OUTPUTS, predictor.predict(inputs), strict=True):
             if found is not None:

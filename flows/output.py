@@ -89,6 +89,33 @@ def left_out(artifact: Artifact) -> str:
     return ""
 
 
+def output_path(output: str, *suffixes: str) -> Path:
+    """Path of a file that a command is to write, checked before any work.
+
+    Parameters
+    ----------
+    output : str
+        As the user named it.
+    *suffixes : str
+        Endings that the file may have.
+
+    Raises
+    ------
+    DataError
+        If it has another ending, or its folder does not exist.
+    """
+    path = Path(output)
+    if path.suffix not in suffixes:
+        raise DataError(f"name a file that ends in {' or '.join(suffixes)}", source=output)
+    _check_folder(path)
+    return path
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise DataError("its folder does not exist: make it first", source=str(path))
+
+
 @contextmanager
 def user_file(path: Path) -> Iterator[IO[bytes]]:
     """Write a file where the user wants it, whole or not at all.
@@ -98,8 +125,7 @@ def user_file(path: Path) -> Iterator[IO[bytes]]:
     DataError
         If it cannot be written.
     """
-    if not path.parent.is_dir():
-        raise DataError("its folder does not exist: make it first", source=str(path))
+    _check_folder(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

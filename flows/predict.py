@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from flows.formulas import OUTPUTS, predict_formulas
+from flows.formulas import OUTPUTS, predict_formulas, refuse_unusable
 from flows.models import input_blocks, open_model
-from flows.output import user_file
+from flows.output import output_path, user_file
 from flows.progress import progress
 from infra.settings import settings
 from infra.sources.file import TableFile
@@ -50,14 +50,11 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
     -----
     Columns that the model was not calibrated for are left out.
     """
-    if Path(output).suffix not in (".csv", ".parquet"):
-        raise DataError("name a file that ends in .csv or .parquet", source=output)
-    if not Path(output).parent.is_dir():
-        raise DataError("its folder does not exist: make it first", source=output)
+    path = output_path(output, ".csv", ".parquet")
     bundle, _ = open_model(model, Store(settings().store))
     blocks = input_blocks(bundle)
     # from CSV to CSV the user's own columns pass through letter by letter, 001 stays 001
-    table = TableFile(source, formula_column, as_text=Path(output).suffix == ".csv").read()
+    table = TableFile(source, formula_column, as_text=path.suffix == ".csv").read()
     for column in (*OUTPUTS, REASON):
         if column.name in (formula_column, *table.column_names):
             raise DataError(
@@ -69,15 +66,7 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
         values, reasons = predict_formulas(
             predictor, blocks, table.column(FORMULA.name), lambda done: update(done, "")
         )
-    if len(reasons) == table.num_rows:
-        first = min(reasons)
-        raise DataError(
-            f"no formula can be used, the first because: {reasons[first]}; correct the formulas "
-            "or name another column with --formula-column",
-            source=source,
-            column=formula_column,
-            row=first,
-        )
+    refuse_unusable(table.num_rows, reasons, source, formula_column)
     mask = np.isin(np.arange(table.num_rows), list(reasons))
     for column in OUTPUTS:
         if column.name not in values:
@@ -92,7 +81,7 @@ def predict(model: str, source: str, output: str, formula_column: str) -> tuple[
         texts = [reasons.get(row) for row in range(table.num_rows)]
         table = table.append_column(REASON.field(), pa.array(texts, REASON.type))
     names = [formula_column if name == FORMULA.name else name for name in table.column_names]
-    _write(table.rename_columns(names), Path(output))
+    _write(table.rename_columns(names), path)
     return table.num_rows - len(reasons), len(reasons)
 
 

@@ -9,13 +9,10 @@ on where it was interrupted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import CancelledError
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
-from distributed import KilledWorker, as_completed
-from distributed.comm.core import CommClosedError
+from distributed import as_completed
 from prefect import flow
 
 from flows.progress import Update, progress, say
@@ -25,13 +22,13 @@ from flows.screen_request import Request, look_up
 from flows.shard import ENDED, Shard, merge_shard, prepared, run_on_worker, run_shard
 from flows.stage import stage
 from flows.unknown import unknown_elements
-from infra.compute import dask_client
+from infra.compute import cluster_errors, dask_client
 from infra.manifest import request_digest, utc_now
 from infra.settings import settings
 from infra.store import Staging, Store
 from infra.threads import one_thread, use_threads
 from irnet_core.device import pick_device
-from irnet_core.errors import IRNetError, ScreenError
+from irnet_core.errors import ScreenError
 from irnet_core.schema import RANK
 from irnet_core.screening.candidates import Family
 from irnet_core.screening.engine import whole_systems
@@ -79,7 +76,9 @@ def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> N
             done, predicted = done + shard.stop - shard.start, predicted + funnel["predicted"]
         return
     with (
-        _cluster_errors(),
+        cluster_errors(
+            "one shard", "during the screen", "run this again, finished shards are kept"
+        ),
         dask_client(settings(), most_workers=len(missing), native=True, say=say) as client,
     ):
         ENDED.discard(staging.local_dir)
@@ -95,23 +94,6 @@ def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> N
                 update(done, f"{predicted:,} predicted")
         finally:
             ENDED.add(staging.local_dir)
-
-
-@contextmanager
-def _cluster_errors() -> Iterator[None]:
-    """Turn the end of workers or scheduler into a sentence; what is finished is kept."""
-    try:
-        yield
-    except KilledWorker as error:
-        raise IRNetError(
-            "a Dask worker died again and again on one shard: raise IRNET_DASK_MEMORY_LIMIT and "
-            "run this again, finished shards are kept"
-        ) from error
-    except (CancelledError, CommClosedError) as error:
-        raise IRNetError(
-            "the Dask scheduler was lost during the screen: start it and run this again, finished "
-            "shards are kept"
-        ) from error
 
 
 def _merged(plan: Plan, shards: list[Shard], staging: Staging) -> tuple[TopK, Counter[str]]:

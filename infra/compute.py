@@ -6,13 +6,15 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import dask
 from dask.utils import parse_timedelta
-from distributed import Client, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
+from distributed.comm.core import CommClosedError
 from distributed.core import rpc
 from distributed.security import Security
 
@@ -91,6 +93,37 @@ def dask_client(
         with made as cluster, _client(cluster) as client:
             _say_who_is_missing(client, f"the cluster {settings.dask_cluster!r}", say)
             yield client
+
+
+@contextmanager
+def cluster_errors(part: str, during: str, again: str, raised: str | None = None) -> Iterator[None]:
+    """Turn the end of workers, or of the scheduler, into a sentence.
+
+    Parameters
+    ----------
+    part : str
+        What a worker works on, such as ``"one shard"``.
+    during : str
+        When the scheduler was lost, such as ``"during the screen"``.
+    again : str
+        What to do next, and what is kept then.
+    raised : str, optional
+        The same where the memory of workers has been raised, if that is something else.
+
+    Raises
+    ------
+    IRNetError
+        If a worker has died too often, or the scheduler is gone.
+    """
+    try:
+        yield
+    except KilledWorker as error:
+        raise IRNetError(
+            f"a Dask worker died again and again on {part}: raise IRNET_DASK_MEMORY_LIMIT and "
+            f"{raised or again}"
+        ) from error
+    except (CancelledError, CommClosedError) as error:
+        raise IRNetError(f"the Dask scheduler was lost {during}: start it and {again}") from error
 
 
 def _client(address: Any) -> Client:

@@ -232,7 +232,7 @@ def test_differences_of_what_is_not_there(fails, take, tmp_path):
     made, _ = take("snapshot", path)
     diff = ("snapshot", "diff", made.id, f"snapshots/{made.id}")
     assert fails(*diff, "--by", "nope").startswith("the old snapshot, column 'nope': there is no")
-    assert fails(*diff, "--output", "a.csv") == "--output is 'a.csv': let its name end in .parquet"
+    assert fails(*diff, "--output", "a.csv") == "a.csv: name a file that ends in .parquet"
     nowhere = tmp_path / "a.csv" / "b.parquet"
     assert (
         fails(*diff, "--output", nowhere) == f"{nowhere}: its folder does not exist: make it first"
