@@ -8,15 +8,12 @@ lowered where the model is sure of it, and by no more than it is sure of.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 
 from featurizers.hulls import build_facets
 from irnet_core.screening.candidates import Enumeration
-from irnet_core.screening.engine import Predicted
+from irnet_core.screening.engine import Model
 from irnet_core.screening.hull import Hull
 from irnet_core.screening.known import KnownCompositions
 from irnet_core.screening.phases import Phases
@@ -24,8 +21,6 @@ from irnet_core.screening.phases import Phases
 CHUNK = 16_384
 MARK = "*"
 """After the formula of a predicted binary among the products of a decomposition."""
-
-Model = Callable[[Any, Any, dict[Any, Any]], Predicted]
 
 
 def binaries(elements: tuple[int, ...], max_atoms: int) -> Enumeration:
@@ -47,7 +42,7 @@ def filled_phases(
         Rows of the binaries: this plus their index in the family.
     family : Enumeration
         Of :func:`binaries`.
-    model : callable
+    model : Model
         Predicts formation energies in eV/atom; without intervals its mean stands for their end.
 
     Returns

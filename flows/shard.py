@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from featurizers.blocks import encode
 from featurizers.hulls import MAX_ELEMENTS
@@ -62,15 +63,16 @@ class CompositionModel:
         self.predictor = Predictor(bundle, device)
         self.on_cpu = device.type == "cpu"
 
-    def __call__(self, numbers: Any, amounts: Any, inputs: dict[Any, Any]) -> Predicted:
-        """Predict for tensors (n, k) of atomic numbers and amounts."""
+    def __call__(
+        self, numbers: Tensor, amounts: Tensor, inputs: dict[tuple[str, ...], Tensor]
+    ) -> Predicted:
+        """Predict; see :class:`irnet_core.screening.engine.Model`."""
         if self.blocks not in inputs:
             if self.on_cpu:  # numpy is faster there
-                numbers, amounts = numbers.numpy(), amounts.numpy()
-                x = torch.from_numpy(encode(numbers, amounts.astype(np.float64), self.blocks))
+                x = encode(numbers.numpy(), amounts.numpy().astype(np.float64), self.blocks)
+                inputs[self.blocks] = torch.from_numpy(x)
             else:
-                x = encode(numbers, amounts.double(), self.blocks)
-            inputs[self.blocks] = x
+                inputs[self.blocks] = encode(numbers, amounts.double(), self.blocks)
         found = self.predictor.unbounded(inputs[self.blocks])
         below = None
         if found.std is not None:

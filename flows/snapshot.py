@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from prefect import flow
 from prefect.context import FlowRunContext
@@ -15,6 +15,7 @@ from prefect.context import FlowRunContext
 from flows.progress import pulling
 from flows.stage import stage
 from infra.artifact import Artifact
+from infra.folder import Folder
 from infra.settings import settings
 from infra.snapshots.quality import REPORT_TEXT
 from infra.snapshots.snapshot import build_snapshot
@@ -31,10 +32,16 @@ if TYPE_CHECKING:  # imports torch, which snapshots do without
 OPTIONS = ("path", "formula_column", "filter", "via", "catalog", "dataset", "url")
 """What a source may be asked for; which of them it knows is a matter of its constructor."""
 
-#: Looks at the table in a folder, which messages call ``source``, and raises to refuse it.
-Check = Callable[..., Any]
 _READ_WHOLE = ("file", "pymatgen-expt")
 _NEEDED = {"path": "FILE, a CSV or Parquet table", "dataset": "NAME, such as expt_gap"}
+
+
+class Check(Protocol):
+    """Looks at the table of a snapshot and raises to refuse it."""
+
+    def __call__(self, folder: Folder, *, source: str) -> object:
+        """Look at the table in a folder, which messages call ``source``."""
+        ...
 
 
 def make_source(source: str, limit: int | None = None, **options: str | None) -> Source | Database:

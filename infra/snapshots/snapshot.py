@@ -35,7 +35,7 @@ __all__ = ["DATA", "ROW_GROUP", "Check", "build_snapshot"]
 ROW_GROUP = 50_000  # rows that are featurized together: one Dask task
 
 #: Called with the folder that ``data.parquet`` lies in, before names point to it; raises to refuse.
-Check = Callable[[Folder], None]
+Check = Callable[[Folder], object]
 
 
 def build_snapshot(

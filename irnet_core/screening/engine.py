@@ -46,8 +46,19 @@ COST = "cost_"  # + position: cost of each objective, for the Pareto fronts
 class Model(Protocol):
     """What the engine asks of a trained model."""
 
-    def __call__(self, numbers: Any, amounts: Any, inputs: dict[Any, Any]) -> Predicted:
-        """Predict; ``inputs`` keeps what models of the same inputs can share."""
+    def __call__(
+        self, numbers: Tensor, amounts: Tensor, inputs: dict[tuple[str, ...], Tensor]
+    ) -> Predicted:
+        """Predict for candidates.
+
+        Parameters
+        ----------
+        numbers, amounts : torch.Tensor of uint8, shape (n, k)
+            Atomic numbers, zeros for padding, and atoms of each.
+        inputs : dict of tuple of str to torch.Tensor
+            Inputs that other models of the same blocks of features have computed; filled in.
+        """
+        ...
 
 
 class Predicted(NamedTuple):
@@ -204,7 +215,7 @@ class Screen:
         """Predict a batch and offer it to the ranking."""
         numbers = self._tensor(batch.numbers)
         amounts = self._tensor(batch.amounts)
-        shared: dict[Any, Any] = {}
+        shared: dict[tuple[str, ...], Tensor] = {}
         values: dict[str, Estimate] = {}
         percentile: Tensor | None = None
         for name, model in self.models.items():
