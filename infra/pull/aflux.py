@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from infra.pull.http import Answer
+from infra.pull.answers import Answer, not_json
 from infra.pull.protocol import Page, Transient
 from irnet_core.errors import SourceError
 
@@ -139,8 +139,4 @@ def read_page(answer: Answer) -> Page:
 def _failure(body: bytes) -> str:
     """What is wrong with an answer that is no page."""
     text = " ".join(body.decode(errors="replace").split())
-    if named := next((mark for mark in FAILURES if mark in text), None):
-        return named
-    if text.startswith("<"):
-        return "HTML instead of JSON"
-    return "damaged JSON" if text[0] in "[{" else f"{text[:60]!r} instead of JSON"
+    return next((mark for mark in FAILURES if mark in text), None) or not_json(body)

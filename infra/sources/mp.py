@@ -21,7 +21,8 @@ from infra.pull.protocol import Page, Unit, UnitCounts
 from infra.pull.pymatgen_dicts import parts
 from infra.settings import Settings
 from infra.settings import settings as current_settings
-from infra.sources.mp_client import Client, checked_key, search_arguments
+from infra.sources.mp_client import Client, checked_key
+from infra.sources.mp_filter import search_arguments
 from infra.sources.mp_table import COLUMNS, FIELDS, summary_table, values_of
 from irnet_core.errors import SourceError
 
@@ -37,7 +38,7 @@ class MaterialsProject:
     ----------
     filter : str, optional
         Parameters of ``SummaryRester.search``; see
-        :func:`infra.sources.mp_client.search_arguments`.
+        :func:`infra.sources.mp_filter.search_arguments`.
     unit_rows, page_rows : int
         Rows of a unit, a multiple of those of a page; the latter at most 1000.
     settings : Settings, optional

@@ -256,7 +256,7 @@ def materials_project(
     Parameters
     ----------
     filter : str, optional
-        See :func:`infra.sources.mp_client.search_arguments`.
+        See :func:`infra.sources.mp_filter.search_arguments`.
     via : str
         ``rest``, page by page, or ``delta``, the whole collection from S3.
     settings : Settings, optional

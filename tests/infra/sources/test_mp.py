@@ -18,7 +18,8 @@ from infra.snapshots.snapshot import build_snapshot
 from infra.sources import SOURCES
 from infra.sources.base import UnitCounts
 from infra.sources.mp import MaterialsProject
-from infra.sources.mp_client import checked_key, search_arguments
+from infra.sources.mp_client import checked_key
+from infra.sources.mp_filter import search_arguments
 from infra.store import Store
 from irnet_core.errors import SourceError
 
