@@ -13,26 +13,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL
 
-from flows.server import DEPLOYMENTS, create_work_pools, wait_until_ready
+from flows.server import DEPLOYMENTS, create_work_pools, read_deployments, wait_until_ready
 from infra.pull.answers import shown_url
 from irnet_core.errors import IRNetError
 
 
 def listed(file: Path = DEPLOYMENTS) -> list[dict[str, Any]]:
-    """Deployments of a file, as they stand there.
+    """Deployments of a file whose flows and parameters are there.
 
     Raises
     ------
     IRNetError
         If there is no such file, or an entrypoint or a parameter in it that no flow has.
     """
-    if not file.is_file():
-        raise IRNetError(f"there is no {file} here: run this in the clone")
-    found: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
+    found = read_deployments(file)
     for deployment in found:
         where = f"{file}, deployment {deployment['name']!r}"
         module, _, name = str(deployment["entrypoint"]).rpartition(".")

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prefect.settings import PREFECT_API_URL, PREFECT_CLOUD_API_URL
@@ -71,13 +72,24 @@ def _is_ready(answer: httpx.Response, url: str) -> bool:
     return True
 
 
-def create_work_pools(deployments: Path = DEPLOYMENTS) -> list[str]:
-    """Create the work pools that the deployments name, where they are not there yet.
+def read_deployments(file: Path = DEPLOYMENTS) -> list[dict[str, Any]]:
+    """Deployments of a file, as they stand there.
 
-    Parameters
-    ----------
-    deployments : pathlib.Path
-        File of deployments, ``prefect.yaml``.
+    Raises
+    ------
+    IRNetError
+        If there is no such file.
+    """
+    import yaml
+
+    if not file.is_file():
+        raise IRNetError(f"there is no {file} here: run this in the clone")
+    found: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
+    return found
+
+
+def create_work_pools() -> list[str]:
+    """Create the work pools that the deployments name, where they are not there yet.
 
     Returns
     -------
@@ -90,16 +102,12 @@ def create_work_pools(deployments: Path = DEPLOYMENTS) -> list[str]:
         If there is no such file.
     """
     # heavy, and the command line imports this module to see whether the server answers
-    import yaml
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists
     from prefect.workers.process import ProcessWorker
 
-    if not deployments.is_file():
-        raise IRNetError(f"there is no {deployments} here: run this in the clone")
-    listed = yaml.safe_load(deployments.read_text(encoding="utf-8"))["deployments"]
-    names = sorted({deployment["work_pool"]["name"] for deployment in listed})
+    names = sorted({deployment["work_pool"]["name"] for deployment in read_deployments()})
     template = ProcessWorker.get_default_base_job_template()
     with get_client(sync_client=True) as client:
         for name in names:

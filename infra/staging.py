@@ -62,7 +62,7 @@ class Staging:
 
     @property
     def local_dir(self) -> str:
-        """Local path or URL of the folder, for :func:`infra.folder.write_table` in a worker."""
+        """Local path or URL of the folder, for :class:`infra.folder.Folder` in a worker."""
         return self.folder.url
 
     def has(self, name: str) -> bool:

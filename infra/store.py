@@ -253,9 +253,9 @@ class Store:
         names = self.refs.names(_checked_kind(kind))
         return {name: id_ for name in names if (id_ := self.refs.get(kind, name)) is not None}
 
-    def verify(self, ref: str, kind: str | None = None) -> _Strings:
+    def verify(self, ref: str) -> _Strings:
         """Hash every file of an artifact again and return what is wrong, one sentence each."""
-        manifest = self.open(ref, kind).manifest
+        manifest = self.open(ref).manifest
         home = self._home(manifest.kind, manifest.id)
         return problems(home, manifest.kind, manifest.id, deep=True)
 

@@ -161,11 +161,11 @@ def cost(bundle: Bundle, predictor: Predictor, x: np.ndarray) -> dict[str, Any]:
     }
 
 
-def rows_per_second(predictor: Predictor, x: np.ndarray, seconds: float = TIMED_SECONDS) -> float:
+def rows_per_second(predictor: Predictor, x: np.ndarray) -> float:
     """Rows that a model predicts in a second, in passes over inputs (n, n_inputs)."""
     predictor(x[:1024]).cpu()
     begun, done = time.perf_counter(), 0
-    while not done or time.perf_counter() - begun < seconds:
+    while not done or time.perf_counter() - begun < TIMED_SECONDS:
         predictor(x).cpu()  # to the host, so that a GPU's work is over
         done += len(x)
     return done / (time.perf_counter() - begun)

@@ -17,6 +17,8 @@ CODINGS = ("identity", "gzip")
 """Ways that an answer may be packed: one at a time, since what is packed twice unpacks to a million
 times its length before anybody can count."""
 
+_LONGEST = 300  # characters of a URL that are shown
+
 
 class Unanswered(SourceError):
     """A server gave no usable answer, however often it was asked.
@@ -93,8 +95,8 @@ def retry_after_s(text: str | None, now: datetime) -> float | None:
     return max((then - now).total_seconds(), 0.0)
 
 
-def shown_url(url: str, length: int = 300) -> str:
-    """A URL for people and manifests: without user name and password, cut to a length.
+def shown_url(url: str) -> str:
+    """A URL for people and manifests: without user name and password, cut to 300 characters.
 
     Examples
     --------
@@ -106,7 +108,7 @@ def shown_url(url: str, length: int = 300) -> str:
         text = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     except ValueError:  # no URL
         text = url.rpartition("@")[2]
-    return text if len(text) <= length else f"{text[:length]}..."
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def odd_coding(header: str | None) -> str | None:

@@ -69,7 +69,7 @@ class Rejected:
     reason: str
     head: bytes
 
-    def peek(self, key: str, most: int = 100) -> str | None:
+    def peek(self, key: str) -> str | None:
         """Short text that its first bytes give for a key, to name the record by.
 
         Examples
@@ -77,7 +77,7 @@ class Rejected:
         >>> Rejected(0, "too deep", b'{"jid": "JVASP-1", "atoms": [[[').peek("jid")
         'JVASP-1'
         """
-        pattern = rb'"%s"\s*:\s*"([^"\\\x00-\x1f]{1,%d})"' % (re.escape(key.encode()), most)
+        pattern = rb'"%s"\s*:\s*"([^"\\\x00-\x1f]{1,100})"' % re.escape(key.encode())
         found = re.search(pattern, self.head)
         return None if found is None else found[1].decode(errors="replace")
 

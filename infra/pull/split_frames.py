@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from infra.pull.archive import Readable, open_gzip
-from infra.pull.records import Limits, Rejected, read_records
+from infra.pull.records import Rejected, read_records
 from infra.settings import Settings
 from irnet_core.errors import SourceError
 
@@ -81,7 +81,10 @@ class SplitFrame:
         ).decode
         with open_gzip(self.path, self.settings) as file:
             yield from read_records(
-                _Rows(file, self.path), self.path.name, Limits(), list, decode if wanted else None
+                _Rows(file, self.path),
+                self.path.name,
+                kind=list,
+                decode=decode if wanted else None,
             )
 
 

@@ -59,6 +59,8 @@ class Aflow:
         several, ``lib1:lib2``.
     unit_rows : int
         About how many rows are pulled in one part; it is one of 16 or 256.
+    page_size : int
+        Rows to ask for at once, at first; more in later passes.
     settings : Settings, optional
         From the environment by default.
 

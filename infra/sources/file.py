@@ -35,25 +35,22 @@ class TableFile:
         Local file; ``.csv``, ``.csv.gz``, ``.tsv``, ``.tsv.gz`` or ``.parquet``.
     formula_column : str
         Column that holds the formulas; it is called ``formula`` in the snapshot.
-    licence, citation : str
-        Terms of the data and whom to cite, if known.
     as_text : bool
         Whether all columns of a CSV or TSV file are left as the text they are.
     """
 
     name = "file"
+    licence = citation = "not stated"
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         formula_column: str = FORMULA.name,
         *,
-        licence: str = "not stated",
-        citation: str = "not stated",
         as_text: bool = False,
     ) -> None:
         self.path, self.formula_column = Path(path), formula_column
-        self.licence, self.citation, self.as_text = licence, citation, as_text
+        self.as_text = as_text
 
     @property
     def what(self) -> str:
