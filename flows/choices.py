@@ -37,6 +37,16 @@ def default_network(recipe: str) -> str:
 def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> tuple[str, Recipe]:
     """Make sure, before any work, that a model can be trained and named as the user asked.
 
+    Parameters
+    ----------
+    network : str
+        Name or notation.
+    recipe : str
+    epochs : int, optional
+        Instead of the recipe's own number.
+    name : str
+        Under which the model is to be found.
+
     Returns
     -------
     notation : str
@@ -60,7 +70,16 @@ def check_choices(network: str, recipe: str, epochs: int | None, name: str) -> t
 
 
 def check_members(members: int, weights: str, seed: int = 0) -> None:
-    """Make sure, before any work, that an ensemble with seeds from one on can be made.
+    """Make sure, before any work, that an ensemble can be made.
+
+    Parameters
+    ----------
+    members : int
+        How many networks it has.
+    weights : str
+        Type that their matrices are stored in.
+    seed : int
+        Of the first member; the others follow on it.
 
     Raises
     ------
@@ -90,10 +109,20 @@ def check_database(database: str | None) -> None:
 def check_parent(model: str, network: str | None, recipe: Recipe) -> tuple[Bundle, str, str]:
     """Make sure that training can continue a model.
 
+    Parameters
+    ----------
+    model : str
+        Its name, id or folder.
+    network : str, optional
+        The network that the user asked for.
+    recipe : Recipe
+        By which training goes on.
+
     Returns
     -------
     parent : Bundle
     identity : str
+        Of :func:`flows.models.open_model`.
     network : str
         Notation of its networks, without the spread.
 

@@ -174,6 +174,25 @@ def load(
     Rows without features are left out; :data:`infra.artifact.FAILED_ROWS` of the features says
     why.
 
+    Parameters
+    ----------
+    snapshot, features : Artifact
+        The features are those of the snapshot's rows.
+    blocks : sequence of str
+        Blocks of features that are wanted, in order.
+    target : str
+        Column to learn.
+    split_column : str, optional
+        Who trains and who validates.
+    seed : int
+        Of what the split draws.
+    hold_out : str, optional
+        Rule whose validation rows are left out altogether.
+
+    Returns
+    -------
+    Dataset
+
     Raises
     ------
     FeatureSchemaError
@@ -195,7 +214,16 @@ def dataset(
     rule: Rule,
     outer: Rule | None,
 ) -> Dataset:
-    """The same for rules that were read, perhaps off a stranger's card.
+    """Join and split as :func:`load` does, by rules that were read already.
+
+    Parameters
+    ----------
+    snapshot, features, blocks, target
+        As for :func:`load`.
+    rule : Rule
+        Who trains and who validates; perhaps off a stranger's card, so that every row is checked.
+    outer : Rule or None
+        Whose validation rows are left out altogether.
 
     Raises
     ------

@@ -132,6 +132,11 @@ def explain(
         The snapshot's column of formation energies in eV/atom, for the convex hull; by default one
         of :data:`irnet_core.schema.FORMATION_ENERGIES`.
 
+    Returns
+    -------
+    Explanation
+        What is known; its ``notes`` say what could not be told, and why.
+
     Raises
     ------
     FormulaError

@@ -115,7 +115,7 @@ def limits_of(
     min_abundance: float | None,
     no_toxic: bool,
 ) -> Limits:
-    """Check what the user asked for.
+    """Check what the user asked for; the parameters are those of the flow ``screen``.
 
     By default the elements are all with Magpie data but the radioactive ones and the noble gases.
 

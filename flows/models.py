@@ -96,7 +96,23 @@ def publish_model(
     parameters: dict[str, Any],
     started: str,
 ) -> Manifest:
-    """Publish a judged model under the name on its card, with the licence of its snapshot."""
+    """Publish a judged model under the name on its card, with the licence of its snapshot.
+
+    Parameters
+    ----------
+    staging, store : Staging, Store
+    made : Bundle
+        The model.
+    source : Artifact
+        The snapshot it was trained on.
+    what, inputs, parameters, started
+        For the :class:`infra.manifest.Manifest`.
+
+    Raises
+    ------
+    ModelError
+        If nobody could read the model.
+    """
     files = bundle.pack(made)
     bundle.unpack(files, staging.local_dir)  # what nobody could read is not published
     for file, content in files.items():

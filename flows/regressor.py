@@ -52,7 +52,7 @@ class IRNetRegressor(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     network : str, optional
-        See :mod:`irnet_core.networks`; by default irnet-elements, or for a recipe without element
+        See :mod:`irnet_core.notation`; by default irnet-elements, or for a recipe without element
         fractions irnet-17.
     recipe : {"modern", "paper"}
     epochs : int, optional
@@ -172,7 +172,19 @@ class IRNetRegressor(RegressorMixin, BaseEstimator):
     def predict(
         self, formulas: Iterable[Any], return_std: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Predict, float64 (n,), and with ``return_std`` the calibrated standard deviation too.
+        """Predict the property of formulas.
+
+        Parameters
+        ----------
+        formulas : iterable, n
+        return_std : bool
+            Whether the calibrated standard deviation is wanted too.
+
+        Returns
+        -------
+        mean : numpy.ndarray, float64, (n,)
+        std : numpy.ndarray, float64, (n,)
+            With ``return_std`` alone.
 
         Raises
         ------

@@ -78,6 +78,15 @@ def seen_by(card: Card, store: Store) -> Seen:
 def check_parent_has_not_seen(card: Card, dataset: Dataset, store: Store) -> dict[str, object]:
     """What a model to continue from has met of the rows that judge the new one.
 
+    Parameters
+    ----------
+    card : Card
+        Of the model to continue.
+    dataset : Dataset
+        Rows of the new one.
+    store : Store
+        Where snapshot and features of the earlier training are looked for.
+
     Returns
     -------
     dict

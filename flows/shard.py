@@ -88,7 +88,22 @@ def run_shard(
     staging: str,
     report: Callable[[int, int], None] | None = None,
 ) -> Counter[str]:
-    """Screen a shard and write its best candidates; returns its funnel."""
+    """Screen a shard and write its best candidates.
+
+    Parameters
+    ----------
+    shard : Shard
+    plan : Plan
+    staging : str
+        Path or URL of the folder for the shard's file.
+    report : callable, optional
+        Called with the numbers of candidates done and predicted so far.
+
+    Returns
+    -------
+    Counter
+        The shard's funnel: how many candidates were left after each step.
+    """
     screen = prepared(plan)
     if plan.hull is not None:
         stability = _stability(plan, plan.hull, shard, screen)

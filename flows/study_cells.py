@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from featurizers.blocks import schemas
 from featurizers.structure import structure_schema
@@ -125,7 +126,19 @@ def _shared(table: pa.Table, rule: Given) -> np.ndarray:
 
 
 def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result:
-    """Fit and judge one learner, on all pairs together; what cannot be done is a result too."""
+    """Fit and judge one learner, on all pairs together; what cannot be done is a result too.
+
+    Parameters
+    ----------
+    cell : Cell
+        What is asked for.
+    table : Table
+        Of the cell's data set and kind of inputs.
+    folder : Folder
+        For checkpoints of networks.
+    update : callable
+        Called with the share that is done, and a few words.
+    """
     begun = time.monotonic()
     blocks = [block.name for block in blocks_of(cell)]
     columns = np.r_[tuple(table.columns[name] for name in blocks)]
@@ -232,8 +245,6 @@ def _network(
 
 
 def _predict(fitted: Fitted, x: np.ndarray, precision: str) -> np.ndarray:
-    import torch  # the classical cells do without
-
     raw = torch.from_numpy(x)
     scaled = forward(fitted.network, fitted.inputs.forward(raw), precision)
     return fitted.target.value(scaled[:, 0], raw).numpy()

@@ -261,7 +261,7 @@ def train(
     formula_column : str
         Column of the table that holds the formulas.
     network : str, optional
-        See :mod:`irnet_core.networks`; by default that of ``parent``, irnet-elements, or for a
+        See :mod:`irnet_core.notation`; by default that of ``parent``, irnet-elements, or for a
         recipe without element fractions irnet-17.
     recipe : str
         See :mod:`irnet_core.recipes`.

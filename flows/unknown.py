@@ -15,7 +15,7 @@ _MOST = 12  # that are named
 
 
 def unknown_elements(plan: Plan, store: Store) -> list[str]:
-    """What has to be said of them, a sentence for each model and for the hulls.
+    """Warnings of elements that a model or the hulls know nothing of, a sentence for each.
 
     Lists and substitutions are made of compounds, not of elements that somebody has named.
     """

@@ -22,7 +22,21 @@ from irnet_core.errors import StoreError
 def verified(
     staging: Staging, files: list[str], content: Mapping[str, str]
 ) -> dict[str, FileRecord]:
-    """Records of staged files, read anew and compared with what was written."""
+    """Records of staged files, read anew and compared with what was written.
+
+    Parameters
+    ----------
+    staging : Staging
+    files : list of str
+        Names of the files to publish.
+    content : mapping of str to str
+        Content digests of files other than Parquet, where these leave something out.
+
+    Raises
+    ------
+    StoreError
+        If a file is missing or has changed, or a digest is given for one that takes none.
+    """
     there = staging.names()
     if missing := [name for name in files if name not in there]:
         raise StoreError(f"{staging.local_dir} has no file {missing[0]!r}: run the step again")
@@ -43,7 +57,22 @@ def verified(
 
 
 def put_in_place(source: Folder, home: Folder, manifest: Manifest) -> None:
-    """Make staged files the home of an artifact; what is there already is damaged."""
+    """Make staged files the home of an artifact.
+
+    Parameters
+    ----------
+    source : Folder
+        Where the files are staged.
+    home : Folder
+        Where the artifact is to lie; an artifact that is there already is damaged.
+    manifest : Manifest
+        Names the files.
+
+    Raises
+    ------
+    StoreError
+        If they cannot be put there.
+    """
     if not source.local:
         home.remove(MANIFEST)  # before the files it speaks of
         home.remove_all()

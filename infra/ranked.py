@@ -175,7 +175,22 @@ def decompositions(phases: Phases, products: ArrayLike, fractions: ArrayLike) ->
 
 
 def product_texts(formulas: Sequence[str], products: ArrayLike, fractions: ArrayLike) -> pa.Array:
-    """The same from formulas: ``products`` (n, k) are places in them, -1 in empty slots."""
+    """What candidates decompose into, as the texts of :func:`decompositions`, from formulas.
+
+    Parameters
+    ----------
+    formulas : sequence of str
+        Of the products.
+    products : array_like of int, shape (n, k)
+        Places in the formulas, the largest share first, -1 in empty slots.
+    fractions : array_like of float, shape (n, k)
+        Share of the atoms that goes into each.
+
+    Returns
+    -------
+    pyarrow.StringArray, (n,)
+        Null where there is no product.
+    """
     place, share = np.asarray(products, np.int64), np.asarray(fractions, np.float64)
     used = place >= 0
     names = pa.array(formulas, pa.string())

@@ -13,7 +13,20 @@ EVALUATION_BATCH = {"cpu": 1024, "cuda": 65_536}
 
 
 def forward(network: Network, x: Tensor, precision: str) -> Tensor:
-    """The network's outputs for scaled inputs (n, n_inputs), in evaluation mode, in batches."""
+    """Outputs of a network, which is put into evaluation mode, batch by batch.
+
+    Parameters
+    ----------
+    network : Network
+    x : torch.Tensor, (n, n_inputs)
+        Scaled inputs, on the network's device.
+    precision : {"auto", "fp32"}
+        See :func:`irnet_core.device.autocast`.
+
+    Returns
+    -------
+    torch.Tensor, float32, (n, outputs)
+    """
     network.eval()
     with torch.inference_mode(), autocast(x.device, precision):
         batches = x.split(EVALUATION_BATCH.get(x.device.type, 8192))

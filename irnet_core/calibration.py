@@ -115,7 +115,17 @@ class Calibration:
         return scale if self.power == 1 else self.pivot * (scale / self.pivot) ** self.power
 
     def interval(self, mean: Tensor, scale: Tensor, coverage: float) -> tuple[Tensor, Tensor]:
-        """Lower and upper end (n,) of the intervals that cover a share of the truth."""
+        """Lower and upper end (n,) of the intervals that cover a share of the truth.
+
+        Parameters
+        ----------
+        mean : torch.Tensor, (n,)
+            As predicted.
+        scale : torch.Tensor, (n,)
+            Of :meth:`scale`.
+        coverage : float
+            The share, such as 0.9.
+        """
         low, high = self.quantile((1 - coverage) / 2), self.quantile((1 + coverage) / 2)
         return mean + low * scale, mean + high * scale
 
@@ -174,6 +184,16 @@ def honest_coverage(
     """Coverage of intervals calibrated on one half of the rows, measured on the other.
 
     The target's bounds hold for the intervals.
+
+    Parameters
+    ----------
+    truth, mean : numpy.ndarray, (n,)
+    spread : numpy.ndarray, (n,), optional
+        As for :meth:`Calibration.fit`.
+    target : TargetScaler
+        Whose bounds are kept to.
+    seed : int
+        Draws the half that calibrates.
 
     Returns
     -------

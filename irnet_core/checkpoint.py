@@ -70,7 +70,15 @@ REMEDY = "delete the run's folder in the store's .staging, and start anew"
 
 
 def save(folder: Folder, groups: Groups, progress: Progress) -> None:
-    """Write a checkpoint; the previous one stays valid until the new one is whole."""
+    """Write a checkpoint; the previous one stays valid until the new one is whole.
+
+    Parameters
+    ----------
+    folder : Folder
+    groups : dict of dict of torch.Tensor
+        Tensors by part and name, see :data:`Groups`.
+    progress : Progress
+    """
     metadata = {"progress": json.dumps(asdict(progress))}
     data = {
         f"{group}.{name}": tensor.detach().cpu().contiguous()

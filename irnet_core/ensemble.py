@@ -49,6 +49,11 @@ def fit_members(
     report : callable
         Called with a member's number and its :class:`Status`, one call at a time or not.
 
+    Returns
+    -------
+    list of Fitted
+        In the order of their seeds.
+
     Raises
     ------
     TrainingError

@@ -48,7 +48,7 @@ class Outputs:
     percentile: np.ndarray | None
 
     def of(self, rows: np.ndarray) -> Outputs:
-        """The same of some rows alone."""
+        """Outputs of some of the rows."""
         parts = (None if one is None else one[rows] for one in (self.spread, self.percentile))
         return Outputs(self.mean[rows], *parts)
 

@@ -119,7 +119,7 @@ class Predictor:
         return found._replace(mean=self.target.within(found.mean), lower_90=lower, upper_90=upper)
 
     def unbounded(self, x: np.ndarray | Tensor) -> Prediction:
-        """The same before the bounds.
+        """Predictions before the target's bounds, finite or not; else as :meth:`predict`.
 
         By these a ranking tells candidates at a bound apart, and these are what
         :meth:`probability_below` takes.
@@ -223,9 +223,10 @@ class Predictor:
 
 
 def unseen_elements(bundle: Bundle) -> Tensor:
-    """Columns of the fractions that are 0 in all training rows, whose mean the scaler keeps.
+    """Elements that no training row has, as columns of the fractions, int64 (k,).
 
-    None where a model sees no fractions, or not scaled.
+    The scaler keeps the means of the training rows, by which they are found. A model that sees no
+    fractions, or sees them unscaled, tells of none.
     """
     mean = bundle.inputs.center[-N_ELEMENTS:]
     if bundle.card.inputs[-1]["name"] != FRACTIONS or not mean.any():

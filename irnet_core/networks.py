@@ -78,7 +78,7 @@ class Network(nn.Module):
     Parameters
     ----------
     notation : str
-        Name or notation, see :func:`notation_of`.
+        Name or notation, see :mod:`irnet_core.notation`.
     n_inputs : int
         Number of input features.
 
@@ -144,7 +144,7 @@ class Network(nn.Module):
         return self.deeper(self.joined(x))
 
     def deeper(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from what :meth:`joined` returns."""
+        """What :meth:`features` returns, from what :meth:`joined` does."""
         tapped = x
         for i, block in enumerate(self.blocks):
             x = block(x)

@@ -75,6 +75,14 @@ class TargetScaler:
 
         They are kept where they explain this target too, and none are fitted: a network that knows
         the whole of a target would have to unlearn what they say.
+
+        Parameters
+        ----------
+        y : numpy.ndarray, (n,)
+            The new target.
+        fractions : numpy.ndarray, (n, 112), or None
+        references : torch.Tensor, (112,), or None
+            Those that the network was trained with.
         """
         if fractions is None or references is None:
             return cls._of(y, None, None)
@@ -124,7 +132,7 @@ class TargetScaler:
         return self.rest(outputs.double()) + self.explained(x)
 
     def within(self, values: Tensor) -> Tensor:
-        """The same, of any shape, and what is out of bounds at the bound."""
+        """Values of the target, of any shape; those beyond a bound are put at it."""
         if self.bounds is None:
             return values
         low, high = self.bounds.to(values)

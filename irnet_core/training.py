@@ -42,7 +42,7 @@ def fit(
     data : TrainingData or ScaledData
         Scaled data must be those of this recipe and, if there is one, of this start.
     notation : str
-        Network by name or notation, see :mod:`irnet_core.networks`.
+        Network by name or notation, see :mod:`irnet_core.notation`.
     recipe : Recipe
     seed : int
         Seed of the initial weights and of the order of rows.
@@ -59,6 +59,10 @@ def fit(
         Called with a :class:`Status` about once a second.
     seconds_between_checkpoints : float
         Least time between two checkpoints, which are written at the end of an epoch.
+
+    Returns
+    -------
+    Fitted
 
     Raises
     ------

@@ -33,7 +33,21 @@ _DRAWING = Lock()  # networks that train in threads share torch's generator
 
 @dataclass(frozen=True)
 class Status:
-    """What a progress bar needs to know, handed out every second or so."""
+    """What a progress bar needs to know, handed out every second or so.
+
+    Attributes
+    ----------
+    epoch, epochs : int
+        The present epoch, from 1, and how many there will be at most.
+    rows_done, rows_total : int
+        Rows trained on over all epochs, so far and at most.
+    train_loss : float
+        Mean loss of the epoch so far; NaN on a GPU, which would have to be waited for.
+    best_mae : float
+        Smallest validation error, in the target's unit; infinite before the first.
+    best_epoch : int
+        Its epoch, 0 before the first.
+    """
 
     epoch: int
     epochs: int
@@ -46,7 +60,21 @@ class Status:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network with what is needed to use and to judge it."""
+    """A trained network with what is needed to use and to judge it.
+
+    Attributes
+    ----------
+    network : Network
+        In evaluation mode, on the CPU, with its best weights.
+    inputs : Scaler
+    target : TargetScaler
+    progress : Progress
+        Where training ended, and the validation errors on the way.
+    epochs : int
+        How many it was to have.
+    resumed_at : int
+        Epoch of the checkpoint that it went on from, 0 for none.
+    """
 
     network: Network
     inputs: Scaler

@@ -79,6 +79,10 @@ def pull(
     update : callable
         Told of progress.
 
+    Returns
+    -------
+    Pulled
+
     Raises
     ------
     SourceError

@@ -142,6 +142,10 @@ def fit_classical(
     tuning_rows : int
         Rows that choosing may use.
     seed : int
+
+    Returns
+    -------
+    Fit
     """
     with warnings.catch_warnings():
         # some values to try are bad ones, a penalty too small for attributes that depend on each

@@ -116,6 +116,15 @@ class Stability:
 
         Those of more elements than any hull has are at NaN. Where candidates are part of the hulls,
         one at a corner is held against the hull without it, below which it lies.
+
+        Parameters
+        ----------
+        numbers, amounts : numpy.ndarray of uint8, shape (n, k)
+            Atomic numbers, zeros for padding, and atoms of each.
+        index : numpy.ndarray of int64, shape (n,)
+            Places of the candidates in their family.
+        energy : Estimate
+            Formation energies in eV/atom.
         """
         hull, others = self.hulls(numbers, amounts, energy.mean.cpu().numpy())
         rows = np.flatnonzero(has_hull(hull, numbers))
