@@ -9,7 +9,7 @@ import hashlib
 import json
 import unicodedata
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, get_origin, get_type_hints
 
 import torch
 
@@ -23,6 +23,7 @@ MAX_MEMBERS = 64
 WEIGHT_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MAX_CARD_BYTES = 4 * 2**20
 MAX_DEPTH = 50  # of lists and objects in each other
+MAX_TEXT = 1000  # characters of a name, a network, a target or a unit
 
 
 @dataclass(frozen=True)
@@ -106,36 +107,14 @@ class Card:
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-MAX_TEXT = 1000  # characters of a name, a network, a target or a unit
-
-
 def is_harmless(text: str, most: int = MAX_TEXT) -> bool:
     """Whether a text can be printed: a terminal would obey control codes."""
     return len(text) <= most and not any(unicodedata.category(one) == "Cc" for one in text)
 
 
+# by name, in the order of the class: str, int, list or dict
 _FIELDS: dict[str, type] = {
-    "name": str,
-    "network": str,
-    "target": str,
-    "unit": str,
-    "inputs": list,
-    "recipe": dict,
-    "seed": int,
-    "epochs": int,
-    "best_epoch": int,
-    "data": dict,
-    "split": dict,
-    "metrics": dict,
-    "history": list,
-    "versions": dict,
-    "created": str,
-    "members": list,
-    "weights": str,
-    "calibration": dict,
-    "domain": dict,
-    "parent": dict,
-    "format": int,
+    name: get_origin(kind) or kind for name, kind in get_type_hints(Card).items()
 }
 # what format 1 has not
 _SINCE_2: dict[str, Any] = {
@@ -206,9 +185,15 @@ def read_card(data: bytes, where: str) -> Card:
             raise ModelError(f"{where}/{CARD}: data.{name} must be of type str")
         if not is_harmless(text.replace("\n", " "), 10 * MAX_TEXT):
             raise ModelError(f"{where}/{CARD}: data.{name} must be text without control codes")
-    if not values["inputs"]:
+    _check_inputs(values["inputs"], where)
+    return Card(**values)
+
+
+def _check_inputs(inputs: list[Any], where: str) -> None:
+    """Make sure that the blocks of features are what they have to be, each named once."""
+    if not inputs:
         raise ModelError(f"{where}/{CARD}: inputs must name at least one block of features")
-    for block in values["inputs"]:
+    for block in inputs:
         if (
             not isinstance(block, dict)
             or not all(_is_label(block.get(key)) for key in ("name", "hash"))
@@ -216,10 +201,9 @@ def read_card(data: bytes, where: str) -> Card:
             or not 0 < block["columns"] <= 100_000
         ):
             raise ModelError(f"{where}/{CARD}: each input needs a name, a hash and its columns")
-    names = [block["name"] for block in values["inputs"]]
+    names = [block["name"] for block in inputs]
     if len(set(names)) < len(names):
         raise ModelError(f"{where}/{CARD}: inputs must name each block of features once")
-    return Card(**values)
 
 
 def _check_calibration(table: dict[str, Any], where: str) -> None:

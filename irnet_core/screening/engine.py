@@ -213,22 +213,13 @@ class Screen:
 
     def _judge(self, batch: Batch, best: TopK, funnel: Counter[str]) -> None:
         """Predict a batch and offer it to the ranking."""
-        numbers = self._tensor(batch.numbers)
-        amounts = self._tensor(batch.amounts)
-        shared: dict[tuple[str, ...], Tensor] = {}
-        values: dict[str, Estimate] = {}
-        percentile: Tensor | None = None
-        for name, model in self.models.items():
-            values[name], distance = model(numbers, amounts, shared)
-            if distance is not None:  # of several models, the one that knows least
-                percentile = distance if percentile is None else torch.maximum(percentile, distance)
+        values, percentile = self._predicted(batch)
         funnel["predicted"] += len(batch)
-        hulls = None
+        held = None
         if self.stability is not None:
-            hulls = self.stability.of(
-                batch.numbers, batch.amounts, batch.index, values[self.stability.energy]
-            )
-            values[HULL_DISTANCE.name] = hulls.above
+            energy = values[self.stability.energy]
+            held = self.stability.of(batch.numbers, batch.amounts, batch.index, energy)
+            values[HULL_DISTANCE.name] = held.above
         costs = self.aims.costs(values)
         score = costs.sum(1)
         usable = torch.isfinite(score)
@@ -243,20 +234,35 @@ class Screen:
         rows = best.hopeful(scores)
         if not len(rows):
             return
-        at = torch.from_numpy(rows).to(self.device)
         columns = {COST + str(i): cost for i, cost in enumerate(costs.T)}
         for name, value in values.items():
             columns |= value.columns(name)
         if percentile is not None:
             columns[DOMAIN_PERCENTILE.name] = percentile
+        if held is not None and (stable := held.p_stable) is not None:
+            columns[P_STABLE.name] = stable
+        at = torch.from_numpy(rows).to(self.device)
         kept = {name: column[at].cpu().numpy() for name, column in columns.items()}
-        if hulls is not None:
-            kept |= hulls.columns(rows)
-            if hulls.above.below is not None:
-                chance = hulls.probability(self.stability.threshold)  # type: ignore[union-attr]
-                kept[P_STABLE.name] = chance[at].cpu().numpy()
+        if held is not None:
+            kept |= held.columns(rows)
         batch = batch.take(rows)
-        kept |= {
+        best.push(scores[rows], batch.index, **kept, **self._described(batch))
+
+    def _predicted(self, batch: Batch) -> tuple[dict[str, Estimate], Tensor | None]:
+        """What the models say of each property, and how far candidates are from their data."""
+        numbers, amounts = self._tensor(batch.numbers), self._tensor(batch.amounts)
+        shared: dict[tuple[str, ...], Tensor] = {}
+        values: dict[str, Estimate] = {}
+        percentile: Tensor | None = None
+        for name, model in self.models.items():
+            values[name], distance = model(numbers, amounts, shared)
+            if distance is not None:  # of several models, the one that knows least
+                percentile = distance if percentile is None else torch.maximum(percentile, distance)
+        return values, percentile
+
+    def _described(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """Columns of a ranking that need no prediction."""
+        columns: dict[str, NDArray[Any]] = {
             NUMBERS: batch.numbers,
             AMOUNTS: batch.amounts,
             RULE_BRANCH.name: batch.branch,
@@ -264,13 +270,13 @@ class Screen:
         }
         if self.rules.charged:
             verdicts = self.rules.apply(batch.numbers, batch.amounts)
-            kept[OXIDATION_STATES.name] = verdicts.states
-            kept[SECOND_STATES.name] = verdicts.second_states
+            columns[OXIDATION_STATES.name] = verdicts.states
+            columns[SECOND_STATES.name] = verdicts.second_states
         if self.rules.facts is not None:
-            kept[PRICE.name] = composition_price(batch.numbers, batch.amounts, self.rules.facts)
+            columns[PRICE.name] = composition_price(batch.numbers, batch.amounts, self.rules.facts)
         if self.most_per_system is not None:
-            kept[GROUP] = system_keys(batch.numbers)
-        best.push(scores[rows], batch.index, **kept)
+            columns[GROUP] = system_keys(batch.numbers)
+        return columns
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)

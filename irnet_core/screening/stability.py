@@ -40,6 +40,14 @@ class Held:
     ----------
     above : Estimate
         Energy above the hull in eV/atom, negative below it.
+    hull : Hull
+        What they are held against.
+    numbers, amounts : numpy.ndarray of uint8, shape (n, k)
+        Atomic numbers, zeros for padding, and atoms of each.
+    index : numpy.ndarray of int64, shape (n,)
+        Places of the candidates in their family.
+    threshold : float
+        Energy above the hull in eV/atom at or below which a phase counts as stable.
     """
 
     above: Estimate
@@ -47,10 +55,12 @@ class Held:
     numbers: NDArray[np.uint8]
     amounts: NDArray[np.uint8]
     index: NDArray[np.int64]
+    threshold: float
 
-    def probability(self, threshold: float) -> Tensor:
-        """Probability (n,) that the energy above the hull is at most a threshold in eV/atom."""
-        return self.above.within(-torch.inf, threshold)
+    @property
+    def p_stable(self) -> Tensor | None:
+        """Probability (n,) of counting as stable; None where the model was not calibrated."""
+        return None if self.above.below is None else self.above.within(-torch.inf, self.threshold)
 
     def columns(self, rows: NDArray[np.intp]) -> dict[str, NDArray[np.generic]]:
         """What some candidates decompose into.
@@ -136,4 +146,4 @@ class Stability:
             own = torch.from_numpy(others).to(heights.device)
             heights = torch.where(own.isnan(), heights, own)
         above = energy.minus(heights)
-        return Held(above, hull, numbers, amounts, index)
+        return Held(above, hull, numbers, amounts, index, self.threshold)
