@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 from featurizers.blocks import schemas
 from featurizers.clusters import cluster_labels
 from flows.snapshot import source_of
-from infra.artifact import FAILED_ROWS
+from infra.artifact import DATA, FAILED_ROWS
 from infra.folder import Folder
-from infra.snapshots.snapshot import DATA
 from infra.store import Artifact
 from irnet_core.card import is_harmless
 from irnet_core.errors import DataError, FeatureSchemaError

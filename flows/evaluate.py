@@ -19,8 +19,8 @@ from flows.models import input_blocks, open_model
 from flows.progress import progress
 from flows.seen import seen_by
 from flows.snapshot import is_snapshot, open_snapshot, source_of
+from infra.artifact import DATA
 from infra.settings import settings
-from infra.snapshots.snapshot import DATA
 from infra.sources.file import TableFile
 from infra.store import Store
 from infra.threads import use_threads

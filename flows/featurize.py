@@ -1,7 +1,7 @@
 """Flow ``featurize``: a snapshot's rows to feature columns, partition by partition.
 
 One stage, one Dask graph inside it: each Dask task computes one partition (see
-:mod:`flows.partition`), writes one Parquet part into the staging folder and returns two numbers.
+:mod:`flows.part`), writes one Parquet part into the staging folder and returns two numbers.
 A part that is there was written whole, so a run after a kill computes only the missing ones.
 """
 
@@ -21,7 +21,8 @@ from featurizers.blocks import schemas
 from featurizers.elements import Missing
 from featurizers.passthrough import passthrough_schema
 from featurizers.structure import structure_schema
-from flows.partition import Part, Work, featurize_part, plan
+from flows.part import featurize_part
+from flows.partition import Part, Work, plan
 from flows.progress import progress, say
 from flows.snapshot import open_snapshot, source_of
 from flows.stage import stage

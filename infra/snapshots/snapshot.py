@@ -30,8 +30,6 @@ from infra.store import Store
 from irnet_core.errors import DataError
 from irnet_core.schema import COMPOSITION
 
-__all__ = ["DATA", "ROW_GROUP", "Check", "build_snapshot"]
-
 ROW_GROUP = 50_000  # rows that are featurized together: one Dask task
 
 #: Called with the folder that ``data.parquet`` lies in, before names point to it; raises to refuse.

@@ -19,7 +19,8 @@ from standins.rows import MURDEROUS, dying_rows
 
 from featurizers.composition import FEATURE_NAMES, featurize
 from featurizers.structure import FEATURE_NAMES_STRUCTURE, featurize_structures
-from flows.partition import Part, Work, featurize_part, plan
+from flows.part import featurize_part
+from flows.partition import Part, Work, plan
 from infra.folder import Folder
 from infra.snapshots.snapshot import build_snapshot
 from infra.sources import TableFile
@@ -173,7 +174,7 @@ def test_a_structure_that_takes_too_long(snapshot, made, monkeypatch):
 
 
 def test_a_structure_that_kills_its_process(snapshot, tmp_path, monkeypatch):
-    monkeypatch.setattr("flows.partition.structure_rows", dying_rows)
+    monkeypatch.setattr("flows.part.structure_rows", dying_rows)
     rows = [GOOD[0], ("Cu", np.eye(3) * 3.6, [MURDEROUS], [[0, 0, 0]]), GOOD[1]]
     artifact = snapshot(rows)
     work = Work(structures=True)
