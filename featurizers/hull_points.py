@@ -115,3 +115,8 @@ def _members(
     begin = np.cumsum(count) - count
     member = np.arange(count.sum()) + np.repeat(first.ravel() - begin, count)
     return system, member
+
+
+def system_name(system: NDArray[np.uint8]) -> str:
+    """Chemical system of a row of atomic numbers, as messages write it: ``Fe-Li-O``."""
+    return "-".join(sorted(SYMBOLS[z] for z in system))

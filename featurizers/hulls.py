@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import ConvexHull, QhullError
 
-from featurizers.elements import SYMBOLS
-from featurizers.hull_points import Points, hull_points
+from featurizers.hull_points import Points, hull_points, system_name
 from irnet_core.errors import ScreenError
 from irnet_core.screening.facets import Facets
 from irnet_core.screening.phases import Phases, sorted_compositions, system_keys
@@ -139,7 +138,7 @@ def lower_hulls(
     n_systems, c = systems.shape
     if c > MAX_ELEMENTS:
         raise ScreenError(
-            f"the system {_name(systems[0])} has {c} elements and hulls are built for up to"
+            f"the system {system_name(systems[0])} has {c} elements and hulls are built for up to"
             f" {MAX_ELEMENTS}; use featurizers.mixtures for its compositions"
         )
     points = hull_points(phases, systems, without)
@@ -205,10 +204,6 @@ def _facets_of_each(
 
 def _failure(system: NDArray[np.uint8], reason: str) -> ScreenError:
     return ScreenError(
-        f"the hull of {_name(system)} cannot be built ({reason}); look for compositions that are"
-        " almost the same among its phases, and leave one out"
+        f"the hull of {system_name(system)} cannot be built ({reason}); look for compositions that "
+        "are almost the same among its phases, and leave one out"
     )
-
-
-def _name(system: NDArray[np.uint8]) -> str:
-    return "-".join(sorted(SYMBOLS[z] for z in system))

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 
-from featurizers.elements import SYMBOLS
-from featurizers.hull_points import hull_points
+from featurizers.hull_points import hull_points, system_name
 from irnet_core.errors import ScreenError
 from irnet_core.screening.phases import Phases, sorted_compositions
 
@@ -71,10 +70,10 @@ def lowest_mixtures(
             options=_TIGHT,
         )
         if result.status != 0:
-            name = "-".join(sorted(SYMBOLS[z] for z in system[0]))
             raise ScreenError(
-                f"the lowest mixture of row {row} ({name}) cannot be found ({result.message});"
-                " look for compositions that are almost the same among its phases"
+                f"the lowest mixture of row {row} ({system_name(system[0])}) cannot be found "
+                f"({result.message}); look for compositions that are almost the same among its "
+                "phases"
             )
         energies[row] = result.fun * points.scales[0] + fraction[row, :c] @ points.elements[0]
     return energies

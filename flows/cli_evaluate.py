@@ -154,10 +154,11 @@ def _domain(models: list[dict[str, Any]], unit: str) -> Table:
     title = f"MAE by percentile of the training rows' distance, {unit} (rows)"
     table = _table(title, "percentile", *(one["label"] for one in known))
     bins = [{entry["from"]: entry for entry in one["all"]["domain"]} for one in known]
-    for start in sorted({start for found in bins for start in found}):
+    ends = {entry["from"]: entry["to"] for found in bins for entry in found.values()}
+    for start, end in sorted(ends.items()):
         cells = [found.get(start) for found in bins]
         texts = (f"{cell['mae']:.4f} ({cell['rows']:,})" if cell else "" for cell in cells)
-        table.add_row(f"{start:.0f} to {start + 10:.0f}", *texts)
+        table.add_row(f"{start:.0f} to {end:.0f}", *texts)
     return table
 
 

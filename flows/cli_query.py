@@ -181,8 +181,10 @@ def _property(text: str) -> tuple[str, tuple[float | None, float | None]]:
 
 def _table(hits: pa.Table) -> Table:
     """Hits with the columns that fit a line, values with their standard deviations."""
+    from infra import duck
+
     shown = [field for field in hits.schema if not field.name.endswith(HIDDEN)]
-    units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() for f in shown}
+    units = {f.name: duck.unit(f) for f in shown}
     table = Table(*(f"{n} ({u})" if u not in ("", "1") else n for n, u in units.items()))
     for row in hits.to_pylist():
         spreads = (row.get(name + STD) for name in units)

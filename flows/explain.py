@@ -15,6 +15,7 @@ from featurizers.hulls import MAX_ELEMENTS
 from flows.models import input_blocks, open_model
 from flows.snapshot import open_snapshot, same_database, source_of
 from infra.artifact import DATA, Artifact
+from infra.duck import schema_of
 from infra.hulls import KnownPhases, snapshot_facets
 from infra.ranked import decompositions
 from infra.screens import open_screen
@@ -239,7 +240,7 @@ def _neighbours(
     notes: list[str],
 ) -> list[Neighbour]:
     target = bundle.card.target
-    there = target in source.dataset().schema.names
+    there = target in schema_of(source.folder, DATA).names
     table = source.read_table(DATA, [COMPOSITION.name, *([target] if there else [])])
     if not there:
         notes.append(f"snapshots/{source.id} has no column {target}: compounds without values")
@@ -276,7 +277,7 @@ def _neighbours(
 
 def _energies(source: Artifact, wanted: str | None, notes: list[str]) -> str | None:
     """The column of formation energies, if the snapshot has one."""
-    there = source.dataset().schema.names
+    there = schema_of(source.folder, DATA).names
     if wanted is not None and wanted not in there:
         raise DataError(
             f"there is no such column, take one of {', '.join(there)}",

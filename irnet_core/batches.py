@@ -8,8 +8,13 @@ from torch import Tensor
 from irnet_core.device import autocast
 from irnet_core.networks import Network
 
-#: Rows at a time: on a CPU the activations of the widest layer should fit the cache.
-EVALUATION_BATCH = {"cpu": 1024, "cuda": 65_536}
+# on a CPU the activations of the widest layer should fit the cache
+_ROWS = {"cpu": 1024, "cuda": 65_536}
+
+
+def batch_rows(device: torch.device) -> int:
+    """Rows that a network evaluates at a time on a device."""
+    return _ROWS.get(device.type, 8192)
 
 
 def forward(network: Network, x: Tensor, precision: str) -> Tensor:
@@ -29,6 +34,6 @@ def forward(network: Network, x: Tensor, precision: str) -> Tensor:
     """
     network.eval()
     with torch.inference_mode(), autocast(x.device, precision):
-        batches = x.split(EVALUATION_BATCH.get(x.device.type, 8192))
+        batches = x.split(batch_rows(x.device))
         parts = [network(batch).float() for batch in batches]
-    return torch.cat(parts) if parts else network(x)
+    return torch.cat(parts)

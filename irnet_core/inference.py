@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from irnet_core.batches import EVALUATION_BATCH
+from irnet_core.batches import batch_rows
 from irnet_core.bundle import Bundle
 from irnet_core.device import pick_device
 from irnet_core.elements import N_ELEMENTS
@@ -209,7 +209,7 @@ class Predictor:
         """Outputs (members, n, 1 or 2), and the first member's features (n, n_hidden)."""
         outputs = x.new_empty(len(self.engines), len(x), self.n_columns)
         hidden = x.new_empty(len(x), self.n_hidden)
-        size = EVALUATION_BATCH.get(self.device.type, 8192)
+        size = batch_rows(self.device)
         with torch.inference_mode():
             for start in range(0, len(x), size):
                 rows = slice(start, start + size)

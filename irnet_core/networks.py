@@ -63,7 +63,15 @@ class Spread(nn.Module):
 
     def __init__(self, n_in: int) -> None:
         super().__init__()
-        self.layer = Layer(n_in, Stack(SPREAD_WIDTH, 1, True, True, False, False))
+        stack = Stack(
+            width=SPREAD_WIDTH,
+            count=1,
+            batch_norm=True,
+            activation=True,
+            residual_layer=False,
+            residual_stack=False,
+        )
+        self.layer = Layer(n_in, stack)
         self.output = nn.Linear(SPREAD_WIDTH, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ from irnet_core.schema import COMPOSITION, FORMULA, NOTE, REASON, ROW, SOURCE_ID
 
 REPORT, REPORT_TEXT = "report.json", "report.md"
 NO_CONTENT = hashlib.sha256(b"").hexdigest()
+# parameters of a snapshot that say what was asked for, and not what was there to be had
+QUERY = ("query", "limit")
 MOST = 20  # lines of a list in the report
 EXAMPLES = 5
 SIGMAS = 5.0
@@ -293,7 +295,3 @@ def _changes(staging: Staging, parameters: Mapping[str, Any], previous: Artifact
         if key in QUERY and before.get(key) != now.get(key)
     }
     return {"id": previous.id, "asked_differently": asked, **found}
-
-
-QUERY = ("query", "limit")
-"""Parameters of a snapshot that say what was asked for, and not what was there to be had."""

@@ -44,6 +44,7 @@ from irnet_core.errors import SourceError
 from irnet_core.schema import SOURCE_ID
 
 _FLUSH_BYTES = 256 << 20  # the client keeps ten times as much in memory before it writes
+_FILTERED = ["material_id", "deprecated", "builder_meta"]  # what decides which rows are wanted
 _MARK = "units.json"  # written last into a folder of units
 
 
@@ -200,6 +201,41 @@ class MaterialsProjectDelta(MaterialsProject):
     def _sort(self, files: list[str], folder: Path, version: dict[str, Any]) -> None:
         """Rows of the client's files as one Arrow file per range of ids."""
         files, versions = newest(sorted(files))
+        distinct = self._checked_ids(files, versions, version)
+        firsts = distinct[:: self.unit_rows]
+        names = [f"{number * self.unit_rows:08d}" for number in range(len(firsts))]
+        rows, duplicates = np.zeros((2, len(names)), np.int64)
+        seen: set[str] = set()
+        gnome = self.arguments["include_gnome"]
+        with ExitStack() as stack:
+            writers: list[pa.ipc.RecordBatchFileWriter] = []
+            for batch in batches(files, [*FIELDS, "deprecated"]):
+                table = documents_table(wanted(batch, gnome))
+                if not writers:
+                    writers = [
+                        stack.enter_context(
+                            pa.ipc.new_file(str(folder / f"{name}.arrow"), table.schema)
+                        )
+                        for name in names
+                    ]
+                keys = np.array(table[SOURCE_ID.name].to_pylist(), dtype=object)
+                where = np.searchsorted(firsts, keys, "right") - 1
+                fresh = _fresh(keys, seen)
+                for number in np.unique(where).tolist():
+                    writers[number].write_table(table.filter(pa.array(fresh & (where == number))))
+                rows += np.bincount(where[fresh], minlength=len(names))
+                duplicates += np.bincount(where[~fresh], minlength=len(names))
+        units = [
+            {"name": name, "rows": n, "duplicates": again}
+            for name, n, again in zip(names, rows.tolist(), duplicates.tolist(), strict=True)
+        ]
+        mark = {"versions": versions, "units": units}
+        (folder / _MARK).write_text(json.dumps(mark))
+
+    def _checked_ids(
+        self, files: list[str], versions: list[str], version: dict[str, Any]
+    ) -> NDArray[np.object_]:
+        """Ids of the documents that are wanted, sorted: of the version and as many as REST says."""
         if versions and date_of(versions[-1]) != date_of(version["db_version"]):
             raise SourceError(
                 f"the Materials Project's Delta table is of version {versions[-1]}, but its REST "
@@ -208,8 +244,7 @@ class MaterialsProjectDelta(MaterialsProject):
             )
         gnome = self.arguments["include_gnome"]
         ids = [wanted(batch, gnome)["material_id"] for batch in batches(files, _FILTERED)]
-        names = np.array([id_ for part in ids for id_ in part.to_pylist()], dtype=object)
-        distinct = np.unique(names)
+        distinct = np.unique(np.array([id_ for part in ids for id_ in part.to_pylist()], object))
         if len(distinct) != version["rows"]:
             raise SourceError(
                 f"the Materials Project's Delta table (version {', '.join(versions)}) has "
@@ -217,35 +252,7 @@ class MaterialsProjectDelta(MaterialsProject):
                 f"{version['rows']:,} (version {version['db_version']}); try again later, or "
                 "without --via delta"
             )
-        firsts = distinct[:: self.unit_rows]
-        units = [{"name": f"{number * self.unit_rows:08d}"} for number in range(len(firsts))]
-        rows, duplicates = np.zeros((2, len(units)), np.int64)
-        seen: set[str] = set()
-        with ExitStack() as stack:
-            writers: list[pa.ipc.RecordBatchFileWriter] = []
-            for batch in batches(files, [*FIELDS, "deprecated"]):
-                table = documents_table(wanted(batch, gnome))
-                if not writers:
-                    writers = [
-                        stack.enter_context(
-                            pa.ipc.new_file(str(folder / f"{unit['name']}.arrow"), table.schema)
-                        )
-                        for unit in units
-                    ]
-                keys = np.array(table[SOURCE_ID.name].to_pylist(), dtype=object)
-                where = np.searchsorted(firsts, keys, "right") - 1
-                fresh = _fresh(keys, seen)
-                for unit in np.unique(where).tolist():
-                    writers[unit].write_table(table.filter(pa.array(fresh & (where == unit))))
-                rows += np.bincount(where[fresh], minlength=len(units))
-                duplicates += np.bincount(where[~fresh], minlength=len(units))
-        for unit_, n, again in zip(units, rows.tolist(), duplicates.tolist(), strict=True):
-            unit_ |= {"rows": n, "duplicates": again}
-        mark = {"versions": versions, "units": units}
-        (folder / _MARK).write_text(json.dumps(mark))
-
-
-_FILTERED = ["material_id", "deprecated", "builder_meta"]
+        return distinct
 
 
 def materials_project(

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from irnet_core.batches import EVALUATION_BATCH
+from irnet_core.batches import batch_rows
 from irnet_core.bundle import Bundle, Card
 from irnet_core.device import has_native_bf16
 from irnet_core.elements import N_ELEMENTS
@@ -83,7 +83,7 @@ def inference(
     bundle = Bundle(card, networks, Scaler.identity(N_INPUTS), TargetScaler.identity())
     x = torch.from_numpy(inputs(rows)).to(device)
     plain = [Network(notation, N_INPUTS).to(device).eval() for _ in range(members)]
-    batch = EVALUATION_BATCH[device.type]
+    batch = batch_rows(device)
 
     def eager() -> int:
         with torch.no_grad():
