@@ -104,6 +104,7 @@ class Limits:
 
 def limits_of(
     family: str,
+    *,
     elements: list[str] | None,
     exclude: list[str] | None,
     contains: list[str] | None,

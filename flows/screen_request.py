@@ -117,16 +117,16 @@ def look_up(request: Request, store: Store) -> Looked:
             )
     limits = limits_of(
         request.family,
-        request.elements,
-        request.exclude,
-        request.contains,
-        request.max_atoms,
-        _base(request, store),
-        request.rules,
-        request.states or (SMACT if request.rules == SMACT else COMMON),
-        request.max_price,
-        request.min_abundance,
-        request.no_toxic,
+        elements=request.elements,
+        exclude=request.exclude,
+        contains=request.contains,
+        max_atoms=request.max_atoms,
+        base=_base(request, store),
+        rules=request.rules,
+        states=request.states or (SMACT if request.rules == SMACT else COMMON),
+        max_price=request.max_price,
+        min_abundance=request.min_abundance,
+        no_toxic=request.no_toxic,
     )
     if hull is not None and request.fill_hulls:
         hull = replace(hull, filled=_filling(limits, hull, ids[hull.energy]))
@@ -135,21 +135,7 @@ def look_up(request: Request, store: Store) -> Looked:
     if hull is not None:
         calibrated[HULL_DISTANCE.name] = calibrated[hull.energy]
     wanted.check(calibrated)
-    for what, value in (("--most-per-system", request.most_per_system), ("--top", request.top)):
-        if value is not None and value < 1:
-            raise ScreenError(f"{what} is {value}: keep at least 1 candidate")
-    if request.spread is not None and not 0 < request.spread <= 2:
-        raise ScreenError(
-            f"--spread is {request.spread:g}: element fractions differ by 0 to 2, give a number "
-            "between"
-        )
-    if request.most_percentile is not None:
-        if not 0 < request.most_percentile <= 100:
-            raise ScreenError(f"--max-domain is {request.most_percentile:g}: give a percentile")
-        if not any(bundle.card.domain for bundle in bundles.values()):
-            raise ScreenError(
-                "no model has statistics of its domain: train one anew, or leave out --max-domain"
-            )
+    _check_what_is_kept(request, bundles)
     plan = Plan(
         store=store.root,
         models=tuple(folders.items()),
@@ -170,6 +156,25 @@ def look_up(request: Request, store: Store) -> Looked:
     if limits.base is not None:
         inputs["base"] = limits.base
     return Looked(plan, {name: bundle.card for name, bundle in bundles.items()}, inputs)
+
+
+def _check_what_is_kept(request: Request, bundles: dict[str, Bundle]) -> None:
+    """Raise ScreenError where a limit of the hits is out of range, or no model can judge it."""
+    for what, value in (("--most-per-system", request.most_per_system), ("--top", request.top)):
+        if value is not None and value < 1:
+            raise ScreenError(f"{what} is {value}: keep at least 1 candidate")
+    if request.spread is not None and not 0 < request.spread <= 2:
+        raise ScreenError(
+            f"--spread is {request.spread:g}: element fractions differ by 0 to 2, give a number "
+            "between"
+        )
+    if request.most_percentile is not None:
+        if not 0 < request.most_percentile <= 100:
+            raise ScreenError(f"--max-domain is {request.most_percentile:g}: give a percentile")
+        if not any(bundle.card.domain for bundle in bundles.values()):
+            raise ScreenError(
+                "no model has statistics of its domain: train one anew, or leave out --max-domain"
+            )
 
 
 def _snapshot(request: Request, bundles: dict[str, Bundle], store: Store) -> Artifact | None:

@@ -18,7 +18,7 @@ from flows.choices import (
     check_same_quantity,
     network_and_parent,
 )
-from flows.dataset import ROLES, check_columns, load
+from flows.dataset import ROLES, Dataset, check_columns, load
 from flows.featurize import featurize_stage
 from flows.models import publish_model
 from flows.progress import progress, say
@@ -44,6 +44,7 @@ from irnet_core.training import Fitted, Start, Status, TrainingData
 def train_stage(
     snapshot: str,
     features: str,
+    *,
     target: str,
     split_column: str | None,
     network: str,
@@ -51,13 +52,28 @@ def train_stage(
     epochs: int | None,
     seed: int,
     name: str,
-    members: int = 1,
-    weights: str = "float32",
-    parent: str | None = None,
+    members: int,
+    weights: str,
+    parent: str | None,
     hold_out: str | None = None,
     database: str | None = None,
 ) -> str:
-    """Publish a model trained on published features; returns its id."""
+    """Publish a model trained on published features; returns its id.
+
+    Parameters
+    ----------
+    snapshot, features : str
+        Ids of the rows and of what was computed of them.
+    target, split_column, network, recipe, epochs, seed, name, members, weights, parent
+        As those of :func:`train`.
+    hold_out, database : str, optional
+        As those of :func:`train`.
+
+    Raises
+    ------
+    IRNetError
+        In a sentence that names what cannot be found, used, or combined.
+    """
     store = Store(settings().store)
     notation, chosen = check_choices(network, recipe, epochs, name)
     check_members(members, weights, seed)
@@ -100,34 +116,18 @@ def train_stage(
         provenance = provenance | met
     threads = use_threads(settings())
     fast = "bfloat16" if chosen.precision == "auto" and has_native_bf16(device) else "float32"
-    held = split.description.get(HOLD_OUT)
-    without = f", hold out {held['rows']:,} ({hold_out})" if isinstance(held, dict) else ""
-    say(
-        f"train {network} on {len(data.train_y):,} rows, validate on {len(data.validation_y):,}"
-        f"{without}; "
-        f"{device} in {fast}, {threads} threads"
-    )
-    if dataset.repeated:
-        say(
-            f"{dataset.repeated:,} compositions have more than one row, whose values may differ: "
-            "irnet prepare keeps one of each"
-        )
-    if dataset.marked_test:
-        say(
-            f"{dataset.marked_test:,} of these rows are marked test in the column {ROLES}, which "
-            "this split does not look at: the model cannot be judged on them any more"
-        )
+    _say_what_is_trained(network, dataset, hold_out, f"{device} in {fast}, {threads} threads")
     with store.staging("models", request) as staging:
         fits = _fit_members(
             data,
             notation,
             chosen,
-            seed,
-            members,
-            device,
-            staging,
-            starts_of(started_from, target),
-            dataset.unit,
+            seed=seed,
+            members=members,
+            device=device,
+            staging=staging,
+            starts=starts_of(started_from, target),
+            unit=dataset.unit,
         )
         made = assembled(
             fits,
@@ -165,10 +165,42 @@ def train_stage(
         ).id
 
 
+def _say_what_is_trained(network: str, dataset: Dataset, hold_out: str | None, where: str) -> None:
+    """Tell how many rows train, validate and are held out, and what may be amiss with them."""
+    data, held = dataset.data, dataset.split.description.get(HOLD_OUT)
+    without = f", hold out {held['rows']:,} ({hold_out})" if isinstance(held, dict) else ""
+    say(
+        f"train {network} on {len(data.train_y):,} rows, validate on {len(data.validation_y):,}"
+        f"{without}; {where}"
+    )
+    if dataset.repeated:
+        say(
+            f"{dataset.repeated:,} compositions have more than one row, whose values may differ: "
+            "irnet prepare keeps one of each"
+        )
+    if dataset.marked_test:
+        say(
+            f"{dataset.marked_test:,} of these rows are marked test in the column {ROLES}, which "
+            "this split does not look at: the model cannot be judged on them any more"
+        )
+
+
 def say_what_continues(
     parent: Bundle, members: int, met: dict[str, object], n_validation: int
 ) -> None:
-    """Tell which networks are continued, and what they have met of the rows that judge."""
+    """Tell which networks are continued, and what they have met of the rows that judge.
+
+    Parameters
+    ----------
+    parent : Bundle
+        The model that is continued.
+    members : int
+        Networks that are trained.
+    met : dict
+        Of :func:`flows.seen.check_parent_has_not_seen`.
+    n_validation : int
+        Validation rows.
+    """
     name, there = parent.card.name, len(parent.networks)
     if members < there:
         say(f"continue {members} of the {there} networks of {name!r}: --members {there} takes all")
@@ -193,6 +225,7 @@ def _fit_members(
     data: TrainingData,
     notation: str,
     recipe: Recipe,
+    *,
     seed: int,
     members: int,
     device: torch.device,
@@ -297,16 +330,16 @@ def train(
     return train_stage(
         snapshot,
         features,
-        target,
-        split_column,
-        network,
-        recipe,
-        epochs,
-        seed,
-        name,
-        members,
-        weights,
-        parent,
-        hold_out,
-        database,
+        target=target,
+        split_column=split_column,
+        network=network,
+        recipe=recipe,
+        epochs=epochs,
+        seed=seed,
+        name=name,
+        members=members,
+        weights=weights,
+        parent=parent,
+        hold_out=hold_out,
+        database=database,
     )
