@@ -9,9 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from featurizers.elements import SYMBOLS
+from featurizers.filled import MARK, binaries
 from featurizers.formula import canonical_formulas
 from featurizers.fractions import element_fractions
-from flows.filled import MARK, binaries
 from flows.screen_plan import Plan
 from infra.artifact import DATA
 from infra.ranked import product_texts

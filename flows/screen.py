@@ -222,7 +222,7 @@ def screen(
         Whether the candidates' own predictions are part of the hulls.
     fill_hulls : bool
         Whether predicted binaries are part of the hulls where known phases are missing, see
-        :mod:`flows.filled`.
+        :mod:`featurizers.filled`.
     stable_below : float
         Energy above the hull, in eV/atom, at or below which a phase counts as stable.
     objectives, constraints : list of str, optional

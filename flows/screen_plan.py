@@ -26,8 +26,8 @@ class HullPlan:
     stable_below : float
         Energy above the hull in eV/atom that counts as stable.
     filled : str
-        Digest of what says which predicted binaries fill the hulls, see :mod:`flows.filled`; empty
-        where none do.
+        Digest of what says which predicted binaries fill the hulls, see
+        :mod:`featurizers.filled`; empty where none do.
     """
 
     snapshot: str

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featurizers.blocks import encode
+from featurizers.filled import binaries, filled_phases
 from featurizers.hulls import MAX_ELEMENTS
 from featurizers.self_consistent import self_consistent
-from flows.filled import binaries, filled_phases
 from flows.limits import compositions_of
 from flows.models import input_blocks, open_model
 from flows.screen_plan import HullPlan, Plan
