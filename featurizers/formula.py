@@ -102,12 +102,12 @@ def canonical_formula(formula: str) -> str:
     return str(canonical_formulas(numbers, np.array([[*amounts.values()]]))[0][0])
 
 
-def parse_formulas(formulas: Sequence[str]) -> ParsedFormulas:
+def parse_formulas(formulas: Sequence[str | None]) -> ParsedFormulas:
     """Read many formulas.
 
     Parameters
     ----------
-    formulas : sequence of str, length n
+    formulas : sequence of str or None, length n
         Anything in it that is no formula, ``None`` included, becomes a row with a reason.
 
     Returns
@@ -169,10 +169,10 @@ def _symbol_table() -> NDArray[np.uint8]:
 _CLASSES, _SYMBOL_TABLE = _byte_classes(), _symbol_table()
 
 
-def _joined(texts: list[str]) -> NDArray[np.uint8]:
+def _joined(texts: list[str | None]) -> NDArray[np.uint8]:
     """All texts in one buffer, each ended by a newline; what cannot be plain becomes '?'."""
     try:
-        text = "\n".join(texts)
+        text = "\n".join(texts)  # type: ignore[arg-type]  # most often all are strings
     except TypeError:  # something is no string
         text = "\n".join(t if isinstance(t, str) else "?" for t in texts)
     if text.count("\n") != len(texts) - 1 or len(text) > MAX_LENGTH * len(texts):
@@ -184,7 +184,7 @@ def _joined(texts: list[str]) -> NDArray[np.uint8]:
 
 
 def _parse_plain(
-    texts: list[str],
+    texts: list[str | None],
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
     """Numbers and amounts of the plain formulas, and the rows left to the grammar (all zeros)."""
     n = len(texts)

@@ -37,7 +37,7 @@ class Predicted(NamedTuple):
 
 def usable(formulas: Sequence[str | None]) -> tuple[ParsedFormulas, dict[int, str]]:
     """Formulas as arrays, and why some rows of them have no features."""
-    parsed = parse_formulas(formulas)  # type: ignore[arg-type]  # None is a row with a reason
+    parsed = parse_formulas(formulas)
     return parsed, parsed.reasons | without_data(parsed.numbers)
 
 
