@@ -17,7 +17,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from torch import Tensor
 from irnet_core.errors import ScreenError
 from irnet_core.screening.estimates import Estimate
 
-Attitude = Literal["mean", "bound", "probability"]
+Risk = Literal["mean", "bound", "probability"]
 """How uncertainty counts: ``"mean"`` takes predictions as they are, ``"bound"`` the worse end of
 each 90 % interval, ``"probability"`` the chance that all objectives are met."""
 
@@ -68,12 +68,12 @@ class Objective:
         high = "" if math.isinf(self.high) else _exact(self.high)
         return f"{self.column} in {low}..{high}{per}"
 
-    def cost(self, value: Estimate, attitude: Attitude) -> Tensor:
+    def cost(self, value: Estimate, risk: Risk) -> Tensor:
         """Cost (n,) of each candidate, in the property's unit; a logarithm of probabilities."""
-        if attitude == "probability":
+        if risk == "probability":
             return -torch.log(value.within(self.low, self.high).clamp_min(_MOST_LIKELY))
         lower = upper = value.mean
-        if attitude == "bound":
+        if risk == "bound":
             lower, upper = _bounds(self.column, value)
         if self.direction:
             return upper if self.direction > 0 else -lower
@@ -81,11 +81,11 @@ class Objective:
         outside = torch.maximum(self.low - value.bounded(lower), value.bounded(upper) - self.high)
         return torch.where(torch.isnan(outside), outside, outside.clamp_min(0.0))
 
-    def met(self, value: Estimate, attitude: Attitude) -> Tensor:
+    def met(self, value: Estimate, risk: Risk) -> Tensor:
         """Whether each candidate is within the interval; with probability: more likely than not."""
-        if attitude == "probability":
+        if risk == "probability":
             return value.within(self.low, self.high) >= 0.5
-        return self.cost(value, attitude) <= 0
+        return self.cost(value, risk) <= 0
 
 
 def _exact(number: float) -> str:
@@ -146,19 +146,19 @@ def _step(text: str, step: str | None) -> float | None:
 
 @dataclass(frozen=True)
 class Aims:
-    """Objectives, constraints and attitude of a screen; make them with :func:`aims`.
+    """Objectives, constraints and attitude to risk of a screen; make them with :func:`aims`.
 
     Attributes
     ----------
     objectives, constraints : tuple of Objective
         Constraints all have an interval.
-    attitude : {"mean", "bound", "probability"}
-        See :data:`Attitude`.
+    risk : {"mean", "bound", "probability"}
+        See :data:`Risk`.
     """
 
     objectives: tuple[Objective, ...]
     constraints: tuple[Objective, ...] = ()
-    attitude: Attitude = "mean"
+    risk: Risk = "mean"
 
     def check(self, calibrated: Mapping[str, bool]) -> None:
         """Make sure, before any work, that the properties allow these aims.
@@ -179,25 +179,25 @@ class Aims:
                     f"'{aim}' asks for {aim.column}, which is not predicted: there are "
                     f"{', '.join(calibrated)}; name one of these or add a model with --model"
                 )
-            if self.attitude != "mean" and not calibrated[aim.column]:
+            if self.risk != "mean" and not calibrated[aim.column]:
                 raise ScreenError(
                     f"the model of {aim.column} has no calibrated uncertainty, so risk cannot be "
-                    f"{self.attitude!r}: train it anew, or take --risk mean"
+                    f"{self.risk!r}: train it anew, or take --risk mean"
                 )
 
     def costs(self, values: Mapping[str, Estimate]) -> Tensor:
         """Cost of each objective (n, n_objectives), in its own step where it has one."""
         columns = []
         for aim in self.objectives:
-            cost = aim.cost(values[aim.column], self.attitude)
-            if self.attitude != "probability" and len(self.objectives) > 1:
+            cost = aim.cost(values[aim.column], self.risk)
+            if self.risk != "probability" and len(self.objectives) > 1:
                 cost = cost / (aim.step or 1.0)
             columns.append(cost)
         return torch.stack(columns, dim=1)
 
     def allowed(self, values: Mapping[str, Estimate]) -> Tensor | None:
         """Which candidates (n,) meet all constraints; None if there are none."""
-        met = [aim.met(values[aim.column], self.attitude) for aim in self.constraints]
+        met = [aim.met(values[aim.column], self.risk) for aim in self.constraints]
         return torch.stack(met).all(0) if met else None
 
     def describe(self) -> dict[str, object]:
@@ -205,12 +205,12 @@ class Aims:
         return {
             "objectives": [str(aim) for aim in self.objectives],
             "constraints": [str(aim) for aim in self.constraints],
-            "risk": self.attitude,
+            "risk": self.risk,
         }
 
 
 def aims(
-    objectives: Sequence[str | Objective], constraints: Sequence[str] = (), attitude: str = "mean"
+    objectives: Sequence[str | Objective], constraints: Sequence[str] = (), risk: str = "mean"
 ) -> Aims:
     """Read what a screen looks for.
 
@@ -218,17 +218,17 @@ def aims(
     ----------
     objectives, constraints : sequence of str
         See the head of this module; at least one objective. Objectives may be made already.
-    attitude : str
-        One of :data:`Attitude`.
+    risk : str
+        One of :data:`Risk`.
 
     Raises
     ------
     ScreenError
         If a text cannot be read, or they contradict each other.
     """
-    if attitude not in get_args(Attitude):
-        choices = ", ".join(get_args(Attitude))
-        raise ScreenError(f"there is no attitude to risk {attitude!r}: choose among {choices}")
+    if risk not in get_args(Risk):
+        choices = ", ".join(get_args(Risk))
+        raise ScreenError(f"there is no attitude to risk {risk!r}: choose among {choices}")
     wanted = tuple(one if isinstance(one, Objective) else objective(one) for one in objectives)
     limits = tuple(objective(text) for text in constraints)
     if not wanted:
@@ -244,7 +244,7 @@ def aims(
         for other in limits:
             if limit.column == other.column and limit.low > other.high:
                 raise ScreenError(f"'{limit}' and '{other}' contradict each other: drop one")
-    if attitude == "probability":
+    if risk == "probability":
         if directed := [aim for aim in wanted if aim.direction]:
             raise ScreenError(
                 f"'{directed[0]}' has no bound, so there is no probability of meeting it: write, "
@@ -255,7 +255,7 @@ def aims(
             f"'{bare[0]}' stands beside other objectives: say what difference counts as one, for "
             f"example '{bare[0]} per 0.1'"
         )
-    return Aims(wanted, limits, attitude)  # type: ignore[arg-type]
+    return Aims(wanted, limits, cast(Risk, risk))
 
 
 def _bounds(column: str, value: Estimate) -> tuple[Tensor, Tensor]:

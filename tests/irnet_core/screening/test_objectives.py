@@ -74,10 +74,10 @@ def test_costs_by_mean_and_by_the_worse_bound() -> None:
     wanted = ["minimise e per 0.1", "gap in 1.1..1.7 per 0.5"]
     mean = aims(wanted).costs(values)
     torch.testing.assert_close(mean, torch.tensor([[0.0, 0.2], [5.0, 0.6]], dtype=torch.float64))
-    bound = aims(wanted, attitude="bound").costs(values)
+    bound = aims(wanted, risk="bound").costs(values)
     expected = [[half / 0.1, (0.1 + half) / 0.5], [5 + half / 0.1, (0.3 + half) / 0.5]]
     torch.testing.assert_close(bound, torch.tensor(expected, dtype=torch.float64))
-    largest = aims(["maximise e"], attitude="bound").costs(values)
+    largest = aims(["maximise e"], risk="bound").costs(values)
     torch.testing.assert_close(largest[:, 0], half - values["e"].mean)
 
 
@@ -88,7 +88,7 @@ def test_a_single_objective_is_scored_in_its_own_unit() -> None:
 
 def test_probability_is_that_of_meeting_all() -> None:
     values = {"e": normal([0.0, 0.2], 0.1), "gap": normal([1.4, 1.4], 0.2)}
-    found = aims(["e <= 0", "gap in 1.2..1.6"], attitude="probability").costs(values).sum(1)
+    found = aims(["e <= 0", "gap in 1.2..1.6"], risk="probability").costs(values).sum(1)
     inside = math.erf(1 / math.sqrt(2))
     below = 0.5 * (1 + math.erf(-2 / math.sqrt(2)))
     expected = torch.tensor([-math.log(0.5 * inside), -math.log(below * inside)])
@@ -103,10 +103,10 @@ def test_constraints_hold_for_the_interval_only_where_the_whole_of_it_does() -> 
     assert aims(["minimise e"]).allowed(values) is None
 
 
-@pytest.mark.parametrize("attitude", ["mean", "bound", "probability"])
-def test_what_is_no_number_has_no_score_and_meets_nothing(attitude: str) -> None:
+@pytest.mark.parametrize("risk", ["mean", "bound", "probability"])
+def test_what_is_no_number_has_no_score_and_meets_nothing(risk: str) -> None:
     values = {"e": normal([math.nan], 0.1)}
-    wanted = aims(["e in 0..1"], ["e <= 1"], attitude)
+    wanted = aims(["e in 0..1"], ["e <= 1"], risk)
     assert wanted.costs(values).isnan().all()
     assert wanted.allowed(values).tolist() == [False]
 
@@ -133,4 +133,4 @@ def test_a_property_must_be_predicted_and_calibrated_where_risk_counts() -> None
     with pytest.raises(ScreenError, match="there are e"):
         aims(["minimise gap"]).check({"e": True})
     with pytest.raises(ScreenError, match="calibrated"):
-        aims(["minimise e"], attitude="bound").check({"e": False})
+        aims(["minimise e"], risk="bound").check({"e": False})
