@@ -26,6 +26,7 @@ from irnet_core.screening.candidates import Enumeration, Family
 from irnet_core.screening.element_limits import ElementLimits
 from irnet_core.screening.listed import MAX_AMOUNT, MAX_ELEMENTS, Listed, fits_row
 from irnet_core.screening.rules import Rules
+from irnet_core.screening.substitutions import MAX_ELEMENTS as MAX_SUBSTITUTED
 from irnet_core.screening.substitutions import Substitutions
 
 ENUMERATED = {"binaries": 2, "ternaries": 3, "quaternaries": 4}
@@ -33,7 +34,7 @@ SUBSTITUTIONS, LIST = "substitutions", "list"
 FAMILIES = (*ENUMERATED, SUBSTITUTIONS, LIST)
 _SCREENED = (
     f"smallest whole amounts go to {MAX_AMOUNT}, elements of a list to {MAX_ELEMENTS} and of known "
-    "compounds to 4"
+    f"compounds to {MAX_SUBSTITUTED}"
 )
 
 

@@ -15,7 +15,7 @@ from irnet_core.errors import DataError, ScreenError
 from irnet_core.screening.candidates import MAX_ATOMIC_NUMBER, Candidates
 
 MAX_AMOUNT = 255
-MAX_ELEMENTS = 8
+MAX_ELEMENTS = 8  # as many as the rules judge
 
 
 class Listed:

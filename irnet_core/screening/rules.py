@@ -19,6 +19,7 @@ from irnet_core.screening.candidates import MAX_ATOMIC_NUMBER
 from irnet_core.screening.charges import find_mixed, find_neutral
 from irnet_core.screening.element_limits import ElementFacts, ElementLimits
 from irnet_core.screening.ions import MAX_STATE, ElementRules
+from irnet_core.screening.listed import MAX_ELEMENTS
 from irnet_core.screening.sites import Mixed, Sites, element_sites, mixed_sites
 
 __all__ = [
@@ -29,8 +30,6 @@ __all__ = [
     "Rules",
     "Verdicts",
 ]
-
-MAX_ELEMENTS = 8
 
 RULES = {
     "charge_neutrality": (

@@ -13,6 +13,7 @@ from irnet_core.errors import ScreenError
 from irnet_core.screening.candidates import N_ATOMIC_NUMBERS, Candidates
 from irnet_core.screening.listed import Listed, distinct_rows, fits_row, reduced_rows
 
+MAX_ELEMENTS = 4  # of a known compound; those of more are left out
 BLOCK = 65_536  # known compounds whose substitutions are made at once
 
 
@@ -30,15 +31,14 @@ class Substitutions:
         ``similar[a, b]`` if `b` may replace `a`.
     elements : tuple of int, optional
         Elements that candidates may have; all by default.
-    max_elements : int
-        Known compounds of more elements are left out.
 
     Attributes
     ----------
     arity : int
         Columns: the most elements in one composition.
     n_skipped : int
-        Known compounds left out: too many elements, or amounts above 255 or not whole.
+        Known compounds left out: more than :data:`MAX_ELEMENTS` elements, or amounts above 255 or
+        not whole.
 
     Raises
     ------
@@ -60,17 +60,16 @@ class Substitutions:
         amounts: ArrayLike,
         similar: NDArray[np.bool_],
         elements: tuple[int, ...] | None = None,
-        max_elements: int = 4,
     ) -> None:
         if similar.shape != (N_ATOMIC_NUMBERS, N_ATOMIC_NUMBERS):
             raise ScreenError(f"similar {similar.shape} should be (119, 119); build it anew")
         number, amount = np.asarray(numbers), np.asarray(amounts)
-        fits = fits_row(number, amount) & ((amount > 0).sum(axis=1) <= max_elements)
+        fits = fits_row(number, amount) & ((amount > 0).sum(axis=1) <= MAX_ELEMENTS)
         self.n_skipped = int((~fits).sum())
         if not fits.any():
             raise ScreenError("there is no known compound to replace elements in; choose others")
         known, whole = reduced_rows(number[fits], amount[fits])
-        known, whole = distinct_rows(known[:, :max_elements], whole[:, :max_elements])
+        known, whole = distinct_rows(known[:, :MAX_ELEMENTS], whole[:, :MAX_ELEMENTS])
         choices = _choices(similar, elements)
         allowed = np.ones(N_ATOMIC_NUMBERS, np.bool_)
         if elements is not None:
@@ -83,8 +82,8 @@ class Substitutions:
         made, atoms = _without(made, atoms, known, whole)
         if len(made) == 0:
             raise ScreenError(
-                "no substitution leads to a new composition; allow more elements or a lower"
-                " similarity"
+                "no substitution leads to a new composition; allow more elements, or start from"
+                " other compounds"
             )
         self._rows = Listed(made, atoms)
         self.arity = self._rows.arity
