@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from prefect import get_run_logger
 from prefect.context import FlowRunContext
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,7 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+from flows.output import err
+
 SECONDS_BETWEEN_LINES = 5.0
 
 #: Called with the work done so far and a few words about it.
@@ -32,7 +32,7 @@ def say(text: str) -> None:
     if recorded:
         get_run_logger().info(text)
     if not recorded or sys.stderr.isatty():
-        console.print(text, soft_wrap=True)
+        err.print(text, soft_wrap=True)
 
 
 @contextmanager
@@ -131,5 +131,5 @@ def _bar(rows: bool = False) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
-        console=console,
+        console=err,  # the one of warnings, which then come above the bar
     )
