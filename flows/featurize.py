@@ -100,7 +100,7 @@ def _compute(snapshot: Artifact, staging: Staging, parts: list[Part], work: Work
             featurize_part,
             missing,
             snapshot=snapshot.url,
-            staging=staging.local_dir,
+            staging=staging.url,
             work=work,
             pure=False,
         )

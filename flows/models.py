@@ -114,7 +114,7 @@ def publish_model(
         If nobody could read the model.
     """
     files = bundle.pack(made)
-    bundle.unpack(files, staging.local_dir)  # what nobody could read is not published
+    bundle.unpack(files, staging.url)  # what nobody could read is not published
     for file, content in files.items():
         staging.write_bytes(file, content)
     card = made.card

@@ -72,7 +72,7 @@ def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> N
             def report(here: int, now: int, done: int = done, predicted: int = predicted) -> None:
                 update(done + here, f"{predicted + now:,} predicted")
 
-            funnel = run_shard(shard, plan, staging.local_dir, report)
+            funnel = run_shard(shard, plan, staging.url, report)
             done, predicted = done + shard.stop - shard.start, predicted + funnel["predicted"]
         return
     with (
@@ -81,10 +81,10 @@ def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> N
         ),
         dask_client(settings(), most_workers=len(missing), native=True, say=say) as client,
     ):
-        ENDED.discard(staging.local_dir)
+        ENDED.discard(staging.url)
         try:
             futures = {
-                client.submit(run_on_worker, shard, plan, staging.local_dir, pure=False): shard
+                client.submit(run_on_worker, shard, plan, staging.url, pure=False): shard
                 for shard in missing
             }
             for future in as_completed(list(futures), loop=client.loop):
@@ -93,7 +93,7 @@ def _run(plan: Plan, shards: list[Shard], staging: Staging, update: Update) -> N
                 done += shard.stop - shard.start
                 update(done, f"{predicted:,} predicted")
         finally:
-            ENDED.add(staging.local_dir)
+            ENDED.add(staging.url)
 
 
 def _merged(plan: Plan, shards: list[Shard], staging: Staging) -> tuple[TopK, Counter[str]]:

@@ -39,9 +39,9 @@ def verified(
     """
     there = staging.names()
     if missing := [name for name in files if name not in there]:
-        raise StoreError(f"{staging.local_dir} has no file {missing[0]!r}: run the step again")
+        raise StoreError(f"{staging.url} has no file {missing[0]!r}: run the step again")
     if not files:
-        raise StoreError(f"{staging.local_dir}: no file was named to publish, name at least one")
+        raise StoreError(f"{staging.url}: no file was named to publish, name at least one")
     if odd := [name for name in content if name not in files or name.endswith(".parquet")]:
         raise StoreError(f"{odd[0]!r} takes no content digest: give it for other published files")
     records = {}
@@ -50,7 +50,7 @@ def verified(
         written = staging.records.get(name, record)
         if written.sha256 != record.sha256:
             raise StoreError(
-                f"{staging.local_dir}/{name} has changed since it was written: remove it, check "
+                f"{staging.url}/{name} has changed since it was written: remove it, check "
                 "the disk and run again"
             )
     return records

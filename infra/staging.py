@@ -61,7 +61,7 @@ class Staging:
             raise
 
     @property
-    def local_dir(self) -> str:
+    def url(self) -> str:
         """Local path or URL of the folder, for :class:`infra.folder.Folder` in a worker."""
         return self.folder.url
 

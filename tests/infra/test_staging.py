@@ -22,9 +22,9 @@ def test_files_survive_for_the_same_request(store):
     with store.staging("features", REQUEST) as staging:
         staging.write_bytes("a", b"1")
         staging.write_table("t.parquet", pa.table({"n": [1]}))
-        url = staging.local_dir
+        url = staging.url
     with store.staging("features", REQUEST) as staging:
-        assert staging.local_dir == url
+        assert staging.url == url
         assert staging.names() == ["a", "t.parquet"]
         assert staging.has("a")
         assert not staging.has("b")
