@@ -152,6 +152,11 @@ def network_and_parent(
 ) -> tuple[str, str | None]:
     """Network to train and model to continue, checked before any work.
 
+    Parameters
+    ----------
+    network, parent, recipe, epochs, name
+        As those of the flow ``train``.
+
     Returns
     -------
     network : str
@@ -176,6 +181,15 @@ def check_same_quantity(parent: Bundle, target: str, unit: str, data: TrainingDa
 
     Such a model lends its output and its scaling, which would hardly learn values a thousand times
     larger.
+
+    Parameters
+    ----------
+    parent : Bundle
+        The model that is continued.
+    target, unit : str
+        What is to be learned, and the unit that its column states.
+    data : TrainingData
+        Its values.
 
     Raises
     ------

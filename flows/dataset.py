@@ -139,7 +139,20 @@ def stated_unit(field: pa.Field) -> str:
 
 
 def numbers(table: pa.Table, target: str, source: str) -> pa.ChunkedArray:
-    """Values of a target, of a table that has the column of rows too.
+    """Values of a target.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        With the target and the column of rows.
+    target : str
+    source : str
+        The table's name in messages.
+
+    Returns
+    -------
+    pyarrow.ChunkedArray
+        As they stand in the table, missing ones included.
 
     Raises
     ------
@@ -295,7 +308,20 @@ def load_features(
 def matching(
     snapshot: Artifact, features: Artifact, row: np.ndarray, columns: Sequence[str]
 ) -> pa.Table:
-    """Row, composition and some columns of a snapshot, in the order of features' rows (n,).
+    """Rows of a snapshot that features were computed of, in the features' order.
+
+    Parameters
+    ----------
+    snapshot, features : Artifact
+    row : numpy.ndarray of int64, shape (n,)
+        Rows of the snapshot, as the features name them.
+    columns : sequence of str
+        Columns of the snapshot to read beside row and composition.
+
+    Returns
+    -------
+    pyarrow.Table
+        n rows: row, composition and the columns.
 
     Raises
     ------
@@ -314,7 +340,21 @@ def matching(
 
 
 def split_rows(table: pa.Table, x: np.ndarray | None, source: str) -> SplitRows:
-    """What rules of splitting see of a table (n rows) and its features (n, k)."""
+    """What rules of splitting see of a table.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        n rows, as :func:`matching` returns them.
+    x : numpy.ndarray, shape (n, k), or None
+        Their features, which only a split by clusters needs.
+    source : str
+        The table's name in messages.
+
+    Returns
+    -------
+    SplitRows
+    """
 
     def column(name: str) -> np.ndarray:
         values = table.column(name)

@@ -47,7 +47,7 @@ _DISTANCE = re.compile(r"[\d.e-]+ Å")  # each overlap has its own: they are cou
 
 
 def work_of(features: str | None, matminer: Sequence[str], missing: str) -> Work:
-    """What to compute, as the user asked.
+    """What to compute, as the user asked; the parameters are those of the flow ``featurize``.
 
     Raises
     ------
@@ -124,7 +124,10 @@ def featurize_stage(
     matminer: Sequence[str] = (),
     missing: str = "matminer",
 ) -> str:
-    """Publish the features of a snapshot; returns their id."""
+    """Publish the features of a snapshot; returns their id.
+
+    Parameters are those of the flow ``featurize``.
+    """
     work = work_of(features, matminer, missing)
     store = Store(settings().store)
     source = open_snapshot(snapshot, store)

@@ -101,7 +101,19 @@ class Part:
 
 
 def plan(snapshot: Folder, source: str, work: Work) -> list[Part]:
-    """Partitions of a snapshot, packed by what their rows cost; messages name its source.
+    """Partitions of a snapshot, packed by what their rows cost.
+
+    Parameters
+    ----------
+    snapshot : Folder
+    source : str
+        The snapshot's name in messages.
+    work : Work
+        What is computed of each row.
+
+    Returns
+    -------
+    list of Part
 
     Raises
     ------

@@ -236,7 +236,17 @@ def shard_table(best: TopK, funnel: Counter[str]) -> pa.Table:
 
 
 def merge_shard(table: pa.Table, best: TopK, funnel: Counter[str]) -> None:
-    """Add the rows and the funnel of a shard's table to those of the screen."""
+    """Add the rows and the funnel of a shard's table to those of the screen.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Of one shard.
+    best : TopK
+        Best rows of the shards so far; takes those of this one.
+    funnel : collections.Counter
+        Candidates that passed each step; takes those of this shard.
+    """
     for step, count in json.loads(table.schema.metadata[FUNNEL]).items():
         funnel[step] += count  # not update(): steps with 0 count too, in their order
     if table.num_rows:  # else the columns beside the score are missing

@@ -105,8 +105,15 @@ def snapshot_stage(
 ) -> str:
     """Publish a snapshot of a source; returns its id.
 
-    Requests are repeated, and pulls resumed, below; so the task itself is not tried again. What
-    ``check`` refuses is not published.
+    Requests are repeated, and pulls resumed, below; so the task itself is not tried again.
+
+    Parameters
+    ----------
+    source, path, formula_column, limit, filter, via, catalog, dataset, url
+        As those of :func:`snapshot`.
+    check : callable, optional
+        Called with the snapshot's folder and name before it is published; what it refuses, by an
+        error, is not.
     """
     made = make_source(
         source,
@@ -200,7 +207,17 @@ def is_snapshot(data: str) -> bool:
 
 
 def snapshot_of(data: str, formula_column: str = FORMULA.name, check: Check | None = None) -> str:
-    """Id of the snapshot that ``data`` names, or of one taken of the file at that path."""
+    """Id of the snapshot that ``data`` names, or of one taken of the file at that path.
+
+    Parameters
+    ----------
+    data : str
+        Id or name of a snapshot, or path of a table.
+    formula_column : str
+        Column of that table that holds the formulas.
+    check : callable, optional
+        See :func:`snapshot_stage`; of a snapshot there already, it is called just so.
+    """
     if not is_snapshot(data):
         return snapshot_stage("file", data, formula_column, check=check)
     snapshot = open_snapshot(data, Store(settings().store))

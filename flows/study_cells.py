@@ -81,6 +81,20 @@ def load_table(
 ) -> Table:
     """Load, select and split; a rule of several pairs keeps them all.
 
+    Parameters
+    ----------
+    snapshot, features : Artifact
+    data : DataSet
+        Target, split and rows that are selected.
+    inputs : {"composition", "structure", "both"}
+        Features to take.
+    seed : int
+        Of the split.
+
+    Returns
+    -------
+    Table
+
     Raises
     ------
     DataError

@@ -18,7 +18,24 @@ LOG_SPREAD = (-7.0, 7.0)
 
 
 def losses(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Mean absolute error, and the Laplace likelihood of the residuals under the spread."""
+    """What training minimises: of the mean, and of the spread where the network has one.
+
+    Parameters
+    ----------
+    network : Network
+    x : torch.Tensor, (n, n_inputs)
+        Scaled inputs.
+    y : torch.Tensor, (n, 1)
+        Scaled targets.
+
+    Returns
+    -------
+    error : torch.Tensor, ()
+        Mean absolute error.
+    likelihood : torch.Tensor, (), or None
+        Mean negative logarithm, but for a constant, of the Laplace likelihood of the residuals
+        under the spread; it moves the layers of the spread alone.
+    """
     hidden, tapped = network.features(x)
     mean = network.output(hidden).float()
     loss = nn.functional.l1_loss(mean, y)

@@ -31,7 +31,22 @@ def row_keys(table: pa.Table) -> pa.Array:
 def sorted_rows(
     tables: Iterable[pa.Table], schema: pa.Schema, most: int | None
 ) -> tuple[pa.Table, int]:
-    """Rows in order of ``source_id``, each once, and how many came again."""
+    """Rows of a unit in order of ``source_id``, each once.
+
+    Parameters
+    ----------
+    tables : iterable of pyarrow.Table
+        As they came, with the schema's columns and perhaps others.
+    schema : pyarrow.Schema
+    most : int or None
+        Rows to take of those that came; None for all.
+
+    Returns
+    -------
+    rows : pyarrow.Table
+    duplicates : int
+        Rows that came again.
+    """
     table = pa.concat_tables(
         [schema.empty_table(), *(table.select(schema.names).cast(schema) for table in tables)]
     )

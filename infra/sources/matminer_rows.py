@@ -90,7 +90,21 @@ def types_of(names: Collection[str]) -> dict[str, Any]:
 def taken_in(
     rows: Sequence[list[Any] | tuple[Any, ...] | Rejected], names: list[str], number: int
 ) -> Block:
-    """Rows of a file, ``number`` being the place of the first."""
+    """Take in some rows of a file.
+
+    Parameters
+    ----------
+    rows : sequence of list, tuple or Rejected
+        Values of each in the order of the columns, or why it cannot be read.
+    names : list of str
+        Columns of the file.
+    number : int
+        Place of the first row in the file.
+
+    Returns
+    -------
+    Block
+    """
     reasons = {
         at: row.reason if isinstance(row, Rejected) else f"{len(row)} values, not {len(names)}"
         for at, row in enumerate(rows)
@@ -184,7 +198,15 @@ def structure_among(names: Collection[str]) -> str | None:
 
 
 def certain_column(dataset: str, name: str, description: str) -> Column | None:
-    """Column of the schema that a column surely is."""
+    """Column of the schema that a column surely is, None if that is not certain.
+
+    Parameters
+    ----------
+    dataset, name : str
+        Names of the data set and of its column.
+    description : str
+        What matminer's list says about the column; it has to name the unit.
+    """
     if (dataset, name) in _STATED:
         return _STATED[dataset, name]
     for column, names, said in _CERTAIN:

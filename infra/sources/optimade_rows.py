@@ -19,7 +19,23 @@ _NO_STRUCTURE = ("assemblies", "site_attachments", "implicit_atoms")  # features
 
 
 def converted(column: Column, field: Field, values: list[Any], notes: Notes) -> pa.Array:
-    """Values of a property in the unit of its column."""
+    """Values of a property in the unit of its column.
+
+    Parameters
+    ----------
+    column : Column
+    field : Field
+        The property that is taken for it.
+    values : list
+        As the provider sent them.
+    notes : Notes
+        Takes what is no value of such a column, which is null then.
+
+    Returns
+    -------
+    pyarrow.Array
+        Of the column's type.
+    """
     if column == schema.SPACE_GROUP:
         return space_groups(values, field.property, notes)
     if column.type == pa.string():

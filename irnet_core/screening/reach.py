@@ -77,7 +77,20 @@ def first_anions(
 
 
 def reach_of(sites: Sites, kinds: NDArray[np.intp], atoms: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Largest charge, (n,), that cations and anions of a row (k, n) could both add up to."""
+    """Largest charge that cations and anions of a row could both add up to.
+
+    Parameters
+    ----------
+    sites : Sites
+    kinds : numpy.ndarray of int, shape (k, n)
+        Rows of the tables in `sites`; zeros for padding.
+    atoms : numpy.ndarray of uint64, shape (k, n)
+        Atoms of each.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (n,)
+    """
     both = (sites.extent.take(kinds) * atoms).sum(axis=0)
     return np.minimum(both >> np.uint64(32), both & np.uint64(0xFFFFFFFF)).view(np.int64)
 
@@ -116,9 +129,21 @@ def spread(bits: Bits, shifts: NDArray[np.uint64]) -> Bits:
 
 
 def repeated(bits: Bits, shifts: NDArray[np.uint64], times: NDArray[np.integer]) -> list[Bits]:
-    """Sets after each of the atoms that choose on their own, `times` (n,) of them per row.
+    """Sets after each of the atoms that choose on their own.
 
-    A row with fewer atoms than the others keeps its last set.
+    Parameters
+    ----------
+    bits : numpy.ndarray of uint64, shape (words, n)
+        Sets before the first of them, see :data:`Bits`.
+    shifts : numpy.ndarray of uint64, shape (slots, n)
+        Charges that an atom may take.
+    times : numpy.ndarray of int, shape (n,)
+        Atoms of each row.
+
+    Returns
+    -------
+    list of numpy.ndarray of uint64, shape (words, n)
+        As long as the largest of `times`; a row with fewer atoms keeps its last set.
     """
     sets = [spread(bits, shifts)]
     for done in range(1, int(times.max(initial=1))):
@@ -139,7 +164,19 @@ def nothing(words: int, n: int) -> Bits:
 def steps(
     sites: Sites, kinds: NDArray[np.intp], atoms: NDArray[np.uint64]
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Atoms that take a state together, and how many such groups there are."""
+    """Atoms that take a state together, and how many such groups there are.
+
+    Parameters
+    ----------
+    sites, kinds, atoms
+        As for :func:`reach_of`.
+
+    Returns
+    -------
+    together, times : numpy.ndarray of uint64, shape (k, n)
+        One atom, in as many groups as there are atoms, where each chooses on its own; else all of
+        them in one group.
+    """
     free = sites.free.take(kinds)
     one = np.uint64(1)
     return np.where(free, one, atoms), np.where(free, atoms, one)
