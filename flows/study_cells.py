@@ -169,7 +169,9 @@ def run_cell(cell: Cell, table: Table, folder: Folder, update: Update) -> Result
         )
         run = _classical
         if cell.learner not in CLASSICAL:
-            run = partial(_network, folder=Prefixed(folder, f"pair-{i}-"))
+            # where folds judge, none of their rows chooses an epoch
+            choose = len(table.pairs) == 1
+            run = partial(_network, folder=Prefixed(folder, f"pair-{i}-"), choose=choose)
         try:
             predicted, more = run(cell, data, table.groups[train], _part(update, i, table))
         except (IRNetError, ValueError, MemoryError, RuntimeError, ArithmeticError) as error:
@@ -221,7 +223,12 @@ def _classical(
 
 
 def _network(
-    cell: Cell, data: TrainingData, groups: np.ndarray, update: Update, folder: Folder
+    cell: Cell,
+    data: TrainingData,
+    groups: np.ndarray,
+    update: Update,
+    folder: Folder,
+    choose: bool,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     check_blocks(notation_of(cell.network), [block.name for block in blocks_of(cell)])
     recipe: Recipe = recipe_of(str(cell.recipe))
@@ -245,6 +252,7 @@ def _network(
         device=pick_device(settings().device),
         folder=folder,
         keep=True,  # a fold that is done is not done again
+        choose=choose,
         report=report,
     )
     chosen = {name: asdict(recipe)[name] for name in ("learning_rate", "batch_size")}

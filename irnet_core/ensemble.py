@@ -27,6 +27,7 @@ def fit_members(
     folder: Folder | None,
     starts: tuple[Start, ...] = (),
     keep: bool = False,
+    choose: bool = True,
     report: Callable[[int, Status], None],
 ) -> list[Fitted]:
     """Train members with seeds from `seed` on, each from its own checkpoint.
@@ -46,6 +47,8 @@ def fit_members(
         Networks of one model to continue from, in turn: they have the same scalers.
     keep : bool
         Keep the last checkpoint of a single network too.
+    choose : bool
+        As for :func:`irnet_core.training.fit`.
     report : callable
         Called with a member's number and its :class:`Status`, one call at a time or not.
 
@@ -81,6 +84,7 @@ def fit_members(
             folder=own,
             start=starts[member % len(starts)] if starts else None,
             keep=members > 1 or keep,
+            choose=choose,
             report=partial(heard, member),
         )
 

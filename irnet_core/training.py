@@ -32,10 +32,11 @@ def fit(
     folder: Folder | None = None,
     start: Start | None = None,
     keep: bool = False,
+    choose: bool = True,
     report: Callable[[Status], None] | None = None,
     seconds_between_checkpoints: float = SECONDS_BETWEEN_CHECKPOINTS,
 ) -> Fitted:
-    """Train a network and return it with the weights that did best on the validation rows.
+    """Train a network and return it, by default with the weights that did best in validation.
 
     Parameters
     ----------
@@ -55,6 +56,9 @@ def fit(
         trained for another target.
     keep : bool
         Write a checkpoint at the end too, from which a later call returns at once.
+    choose : bool
+        Return the weights of the epoch with the smallest validation error. Else those of the last:
+        the validation rows are then rows like any others, and may judge.
     report : callable, optional
         Called with a :class:`Status` about once a second.
     seconds_between_checkpoints : float
@@ -71,7 +75,7 @@ def fit(
     """
     if isinstance(data, TrainingData):
         data = ScaledData(data, recipe, device or torch.device("cpu"), start)
-    run = Run(data, notation, recipe, seed, start)
+    run = Run(data, notation, recipe, seed, start, choose)
     resumed_at = run.restore(folder) if folder is not None else 0
     unsaved = not run.finished
     saved = reported = time.monotonic()

@@ -94,9 +94,11 @@ class Run:
         recipe: Recipe,
         seed: int,
         start: Start | None,
+        choose: bool = True,
     ) -> None:
         n, n_inputs = data.train_x.shape
         self.data, self.recipe, self.seed, self.device = data, recipe, seed, data.device
+        self.choose = choose
         self.epochs = recipe.epochs(n)
         self.batch = recipe.batch(n)
         self.steps = n // self.batch  # the rest of each shuffle waits for the next epoch
@@ -203,7 +205,7 @@ class Run:
         scaled = forward(network, self.data.validation_x, self.recipe.precision)
         error = (self.data.target.rest(scaled[:, 0].double()) - self.data.validation_y).abs().mean()
         mae = float(error)
-        if mae < self.progress.best_mae:
+        if mae < self.progress.best_mae or not self.choose:
             self.progress.best_mae, self.progress.best_epoch = mae, self.progress.epoch
             state = self._averaged_state()
             self.best = {name: value.clone() for name, value in state.items()}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Several processes run tests, and each starts others: threads beside them only wait for each other,
+# and burn processor time while they do. Before torch and NumPy are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long one example takes says more about the machine's load than about the code.
 settings.register_profile("irnet", deadline=None)

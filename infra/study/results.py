@@ -22,7 +22,7 @@ from irnet_core.notation import notation_of
 from irnet_core.recipes import recipe
 from irnet_core.schema import arrow_schema, unit_of
 
-VERSION = 5  # raised when the same cell would come out otherwise
+VERSION = 6  # raised when the same cell would come out otherwise
 Status = Literal["done", "not run", "failed"]
 
 

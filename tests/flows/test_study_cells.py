@@ -1,5 +1,7 @@
 """One cell of a study: what its learner is handed, and how far it says it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,16 @@ def test_progress_is_that_of_all_folds_and_members(additive, members):
         assert shares == sorted(shares)
         assert 0.5 in shares
     assert heard[-1][1].startswith("epoch 3/3, best MAE ")
+
+
+def test_rows_of_folds_judge_and_choose_no_epoch(additive):
+    """On noise the first epochs have the smallest errors, which would flatter a network."""
+    noise = replace(additive, y=np.random.default_rng(1).normal(size=ROWS))
+    one = replace(noise, pairs=noise.pairs[:1])
+    for table, chosen in ((one, True), (noise, False)):
+        found = run_cell(cell(recipe="paper", epochs=8), table, InMemory(), lambda *_: None)
+        errors = {epoch: mae for epoch, _, mae in found.history}
+        assert min(errors, key=errors.get) < 8
+        assert found.best_epoch == (min(errors, key=errors.get) if chosen else 8)
+        if chosen:
+            assert found.mae == pytest.approx(min(errors.values()))

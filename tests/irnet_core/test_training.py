@@ -273,6 +273,17 @@ def test_best_weights_are_returned():
     assert not fitted.network.training
 
 
+def test_without_a_choice_the_last_weights_are_returned():
+    folder = Memory()
+    noise = replace(DATA, validation_y=np.random.default_rng(1).normal(size=40) * 100)
+    fitted = train(noise, replace(PAPER, patience=2), folder=folder, choose=False)
+    assert fitted.progress.best_epoch == fitted.progress.epoch == 6
+    assert fitted.progress.best_mae == fitted.progress.history[-1].validation_mae
+    at_last, _ = folder.state(5)
+    for name, value in fitted.network.state_dict().items():
+        assert torch.equal(value, at_last[f"network.{name}"])
+
+
 def test_early_stopping_by_patience():
     rng = np.random.default_rng(1)
     noise = replace(DATA, validation_y=rng.normal(size=40) * 100)  # nothing can be learnt
