@@ -34,10 +34,10 @@ def page(title: str, results: pd.DataFrame, images: Collection[str]) -> str:
     parts = [
         f"# {title}",
         f"{len(results)} cells: {said}. Errors are mean absolute errors on validation rows. A "
-        "network keeps the epoch that did best on these rows, as in the paper, or the last one where "
-        "folds judge; classical learners choose their hyper-parameters on training rows alone. Each "
-        "cell is one run with one seed: differences of a few percent mean little. Times are of a "
-        "machine that may have had other work.",
+        "network keeps the epoch that did best on these rows, as in the paper, or the last one "
+        "where folds judge; classical learners choose their hyper-parameters on training rows "
+        "alone. Each cell is one run with one seed: differences of a few percent mean little. "
+        "Times are of a machine that may have had other work.",
         "## What holds",
         *_statements(results),
         "## Recommended learner by training rows",
