@@ -42,6 +42,9 @@ HIDDEN = (
 def query(
     sql: Annotated[str, typer.Argument(help="A SELECT, for example over the view ranked.")],
     rows: Annotated[int, typer.Option(min=1, help="Most rows to print.")] = 100,
+    output: Annotated[
+        str | None, typer.Option(help="File for all rows, .csv or .parquet, instead of print.")
+    ] = None,
 ) -> None:
     """Query the store with SQL (DuckDB).
 
@@ -50,8 +53,16 @@ def query(
     snapshot_ID.
     """
     from infra.query import query as run_query
+    from infra.query import query_table
     from infra.store import Store
 
+    if output is not None:
+        with one_sentence():
+            path = output_path(output, ".csv", ".parquet")
+            found = query_table(Store(settings().store), sql)
+            _write(found, path)
+        out.print(f"{found.num_rows:,} rows -> {path}", soft_wrap=True)
+        return
     with one_sentence():
         names, values = run_query(Store(settings().store), sql, rows + 1)
     table = Table(*names)

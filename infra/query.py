@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from infra import duck
 from infra.artifact import DATA, Artifact
@@ -13,7 +14,7 @@ from infra.screen_files import FILES, RANKED
 from infra.store import Store
 from irnet_core.errors import StoreError
 
-__all__ = ["RANKED", "connect", "query", "scan_of", "select"]
+__all__ = ["RANKED", "connect", "query", "query_table", "scan_of", "select"]
 
 _FILES = {"screens": FILES, "snapshots": (DATA,)}
 
@@ -121,5 +122,26 @@ def query(store: Store, sql: str, most: int) -> tuple[list[str], list[tuple[Any,
     relation = select(connection, sql)
     try:
         return list(relation.columns), relation.limit(most).fetchall()
+    except duckdb.Error as error:
+        raise failed(connection, error) from error
+
+
+def query_table(store: Store, sql: str) -> pa.Table:
+    """All rows that a SQL statement returns.
+
+    Parameters
+    ----------
+    store : Store
+    sql : str
+
+    Raises
+    ------
+    StoreError
+        If the statement cannot be run, or returns no table.
+    """
+    connection = connect(store)
+    relation = select(connection, sql)
+    try:
+        return relation.to_arrow_table()
     except duckdb.Error as error:
         raise failed(connection, error) from error

@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from infra.query import RANKED
@@ -38,6 +39,28 @@ def test_rows(filled, cli):
     assert "only the first 2 rows are shown, take more with --rows" in result.stdout
     assert len(result.stdout.splitlines()) == 3 + 2 + 1 + 1
     assert "only" not in cli("query", "SELECT formula FROM ranked", "--rows", 50).stdout
+
+
+def test_all_rows_go_to_a_file(filled, cli, tmp_path):
+    """Such as the known compounds without those that another table judges."""
+    store = Store(filled)
+    known = store.open("latest", "snapshots").read_table("data.parquet")
+    judged = known["composition"].to_pylist()[:10]
+    listed = ", ".join(f"'{composition}'" for composition in judged)
+    sql = f"SELECT formula, composition FROM snapshot WHERE composition NOT IN ({listed})"
+    for name, read in (("apart.parquet", pd.read_parquet), ("apart.csv", pd.read_csv)):
+        result = cli("query", sql, "--output", tmp_path / name)
+        assert result.exit_code == 0, result.output
+        found = read(tmp_path / name, **({"keep_default_na": False} if "csv" in name else {}))
+        assert result.stdout.startswith(f"{len(found):,} rows -> ")
+        assert set(found.composition) == set(known["composition"].to_pylist()) - set(judged)
+
+
+def test_a_file_of_another_kind(filled, fails, tmp_path):
+    assert "ends in .csv or .parquet" in fails("query", "SELECT 1", "--output", tmp_path / "a.txt")
+    message = fails("query", "SELECT nothing FROM ranked", "--output", tmp_path / "a.csv")
+    assert "the query failed" in message
+    assert not (tmp_path / "a.csv").exists()
 
 
 def test_values_are_printed_as_they_are(cli):
