@@ -138,7 +138,16 @@ class Served:
         return made, sorted(task["name"].rpartition("-")[0] for task in tasks)
 
     def ask(self, what, **filters):
-        return httpx.post(f"{self.url}/{what}", json=filters, timeout=60).raise_for_status().json()
+        return self.post(what, filters)
+
+    def post(self, what, body):
+        """Answer of the server, which says 503 while its database is busy, as its clients know."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            answer = httpx.post(f"{self.url}/{what}", json=body, timeout=60)
+            if answer.status_code != 503 or time.monotonic() > end:
+                return answer.raise_for_status().json()
+            time.sleep(1)
 
     def log(self, made, wanted):
         """Log of a flow run, once it holds some words: Prefect sends it in batches."""
@@ -303,11 +312,9 @@ def test_what_the_file_no_longer_has_is_removed_or_named(served):
     found = {made["name"]: made for made in served.ask("deployments/filter")}
     daily = {"schedule": {"interval": 86400}, "active": True, "slug": "daily"}
     for name in ("trial", "mp"):
-        httpx.post(
-            f"{served.url}/deployments/{found[name]['id']}/schedules", json=[daily]
-        ).raise_for_status()
+        served.post(f"deployments/{found[name]['id']}/schedules", [daily])
     old = {key: found["trial"][key] for key in ("flow_id", "entrypoint", "path")}
-    httpx.post(f"{served.url}/deployments/", json=old | {"name": "old"}).raise_for_status()
+    served.post("deployments/", old | {"name": "old"})
     said = served("python", "-m", "flows.deployments").stdout
     assert "removed the schedule mp: daily, which prefect.yaml no longer has\n" in said
     assert "removed the schedule trial: daily" in said
