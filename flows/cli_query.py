@@ -10,7 +10,7 @@ from rich.table import Table
 
 from flows.output import one_sentence, out, output_path, user_file
 from infra.settings import settings
-from irnet_core.errors import ScreenError
+from irnet_core.errors import DataError, ScreenError
 from irnet_core.schema import (
     CANDIDATE,
     CHEMICAL_SYSTEM,
@@ -43,7 +43,8 @@ def query(
     sql: Annotated[str, typer.Argument(help="A SELECT, for example over the view ranked.")],
     rows: Annotated[int, typer.Option(min=1, help="Most rows to print.")] = 100,
     output: Annotated[
-        str | None, typer.Option(help="File for all rows, .csv or .parquet, instead of print.")
+        str | None,
+        typer.Option(help="Write all rows to this file, .csv or .parquet, instead of printing."),
     ] = None,
 ) -> None:
     """Query the store with SQL (DuckDB).
@@ -217,14 +218,22 @@ def _shown(value: object) -> str:
 
 
 def _write(hits: pa.Table, path: Path) -> None:
+    import pyarrow as pa
     import pyarrow.csv as pa_csv
     import pyarrow.parquet as pq
 
-    with user_file(path) as file:
-        if path.suffix == ".parquet":
-            pq.write_table(hits, file, compression="zstd")
-        else:
-            pa_csv.write_csv(_flat(hits), file)
+    try:
+        with user_file(path) as file:
+            if path.suffix == ".parquet":
+                pq.write_table(hits, file, compression="zstd")
+            else:
+                pa_csv.write_csv(_flat(hits), file)
+    except pa.ArrowException as error:
+        why = str(error).splitlines()[0]
+        raise DataError(
+            f"a column cannot be written ({why}): cast it in the query, or choose .parquet",
+            source=str(path),
+        ) from error
 
 
 def _flat(hits: pa.Table) -> pa.Table:

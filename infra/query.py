@@ -134,14 +134,26 @@ def query_table(store: Store, sql: str) -> pa.Table:
     store : Store
     sql : str
 
+    Returns
+    -------
+    pyarrow.Table
+        Decimals, such as sums of integers, are float64.
+
     Raises
     ------
     StoreError
-        If the statement cannot be run, or returns no table.
+        If the statement cannot be run, returns no table, or names two columns alike.
     """
     connection = connect(store)
     relation = select(connection, sql)
+    names = list(relation.columns)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise StoreError(f"two columns are called {twice[0]!r}: name one anew, with AS")
     try:
-        return relation.to_arrow_table()
+        found = relation.to_arrow_table()
+        fields = [
+            f.with_type(pa.float64()) if pa.types.is_decimal(f.type) else f for f in found.schema
+        ]
+        return found.cast(pa.schema(fields))
     except duckdb.Error as error:
         raise failed(connection, error) from error

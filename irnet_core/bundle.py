@@ -71,7 +71,7 @@ class Bundle:
         if not table:
             return None
         scores = np.array(table["scores"], dtype=np.float64)
-        power = (float(table.get(name, 1)) for name in ("power", "pivot"))
+        power = (float(table.get(name, 1)) for name in ("power", "low", "high"))
         return Calibration(scores, float(table["floor"]), int(table["rows"]), *power)
 
     def check_inputs(self, schemas: list[FeatureSchema]) -> None:

@@ -5,8 +5,9 @@ spread is learned on rows whose errors training has made small, and tells rows a
 where the errors of other rows bear it out, the scale is a power of that sum. The quantiles of the
 scores of rows that were not trained on, multiplied by the scale of a new row, give its interval;
 with the finite-sample correction a 90 % interval covers a new row drawn alike with a probability of
-at least 90 % (Lei et al., doi 10.1080/01621459.2017.1307116). Intervals, standard deviations and
-probabilities come from this one table: tails as heavy as those seen, none assumed.
+at least 90 % (Lei et al., doi 10.1080/01621459.2017.1307116), but for what floor and power owe to
+the same rows. Intervals, standard deviations and probabilities come from this one table: tails as
+heavy as those seen, none assumed.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ FLOOR = 0.1
 # for one other than 1
 POWERS = np.linspace(0, 2, 41)
 LEAST_GAIN = 4.0
-# share of the absolute errors that is believed as it is: larger ones are faulty rows
-BELIEVED = 0.999
+# errors are taken for at most so many usual ones of their scale, as one in a thousand of Laplace's
+# exceeds: one faulty row must not sway the power
+BELIEVED = 10.0
+# quantiles of the scales between which the power holds
+ENDS = (0.005, 0.995)
 # half the central 68.27 % of the scores: one standard deviation, were they normal
 ONE_SIGMA = (0.158655, 0.841345)
 
@@ -48,15 +52,19 @@ class Calibration:
         Added to each spread, in the target's unit.
     rows : int
         Rows the quantiles are from.
-    power, pivot : float
-        The scale is ``pivot * ((spread + floor) / pivot) ** power``; the pivot is a usual one.
+    power : float
+        Of the sum of spread and floor.
+    low, high : float
+        Ends of the sums that most calibration rows have. The power holds between them; beyond, the
+        scale grows as the sum does, so that no row is taken for certain.
     """
 
     scores: np.ndarray
     floor: float
     rows: int
     power: float = 1.0
-    pivot: float = 1.0
+    low: float = 1.0
+    high: float = 1.0
 
     @classmethod
     def fit(cls, truth: np.ndarray, mean: np.ndarray, spread: np.ndarray | None) -> Calibration:
@@ -83,19 +91,22 @@ class Calibration:
         typical = float(np.median(np.abs(error)))
         # where most errors are 0, a trace of the target itself; and of 1, where that is constant
         floor = typical or 1e-12 * float(np.abs(truth - np.median(truth)).mean()) or 1e-12
-        power, pivot, scale = 1.0, 1.0, np.full(n, floor)
+        power, low, high, scale = 1.0, 1.0, 1.0, np.full(n, floor)
         if spread is not None:
             floor *= FLOOR
             scale = spread + floor
-            pivot = float(np.median(scale))
-            power = _likeliest_power(error, scale / pivot)
-            scale = pivot * (scale / pivot) ** power
+            first, last = (float(end) for end in np.quantile(scale, ENDS))
+            inside = np.clip(scale, first, last) / math.sqrt(first * last)
+            power = _likeliest_power(error, scale, inside)
+            if power != 1:
+                low, high = first, last
+                scale = scale * inside ** (power - 1)
         scores = np.sort(error / scale)
         # the k-th smallest of n scores exceeds a new one with probability k / (n + 1): outwards to
         # the next whole k on either side of the median
         k = LEVELS * (n + 1)
         k = np.where(LEVELS < 0.5, np.floor(k + 1e-9), np.ceil(k - 1e-9))
-        return cls(scores[np.clip(k, 1, n).astype(np.int64) - 1], floor, n, power, pivot)
+        return cls(scores[np.clip(k, 1, n).astype(np.int64) - 1], floor, n, power, low, high)
 
     def quantile(self, level: float) -> float:
         """Score that a share ``level`` of all scores lies below."""
@@ -112,7 +123,10 @@ class Calibration:
         if spread is None:
             return torch.full_like(mean, self.floor)
         scale = spread + self.floor
-        return scale if self.power == 1 else self.pivot * (scale / self.pivot) ** self.power
+        if self.power == 1:
+            return scale
+        inside = scale.clamp(self.low, self.high) / math.sqrt(self.low * self.high)
+        return scale * inside ** (self.power - 1)
 
     def interval(self, mean: Tensor, scale: Tensor, coverage: float) -> tuple[Tensor, Tensor]:
         """Lower and upper end (n,) of the intervals that cover a share of the truth.
@@ -161,17 +175,26 @@ class Calibration:
         return torch.where((z < table[0]) | (z > table[-1]), outside, inside)
 
 
-def _likeliest_power(error: np.ndarray, scale: np.ndarray) -> float:
-    """Power of the scales (n,) under which errors (n,) are likeliest, were they Laplace's."""
-    size = np.abs(error)
-    size = np.minimum(size, np.quantile(size, BELIEVED))
+def _likeliest_power(error: np.ndarray, scale: np.ndarray, inside: np.ndarray) -> float:
+    """Power under which errors (n,) are likeliest, were they Laplace's.
+
+    Parameters
+    ----------
+    error, scale : numpy.ndarray, (n,)
+    inside : numpy.ndarray, (n,)
+        Scales within their ends, over a usual one: for a power p the scale is
+        ``scale * inside ** (p - 1)``.
+    """
+    size = np.abs(error) / scale
     if not size.any():
         return 1.0
-    logs = np.log(scale)
-    loss = [np.log(np.mean(size * np.exp(-p * logs))) + p * logs.mean() for p in [1.0, *POWERS]]
+    size = np.minimum(size, BELIEVED * np.median(size[size > 0]))
+    logs = np.log(inside)
+    powers = np.array([1.0, *POWERS])
+    loss = [np.log(np.mean(size * np.exp(-p * logs))) + p * logs.mean() for p in powers - 1]
     best = int(np.argmin(loss))
     gain = len(error) * (loss[0] - loss[best])
-    return float(POWERS[best - 1]) if gain > LEAST_GAIN else 1.0
+    return float(powers[best]) if gain > LEAST_GAIN else 1.0
 
 
 def honest_coverage(

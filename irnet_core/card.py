@@ -49,12 +49,14 @@ class Card:
     history : list of dict
         Validation error during training, of the first member.
     members : list of dict
-        For each network its ``seed``, ``epochs``, ``best_epoch`` and ``validation_mae``.
+        For each network its ``seed``, ``epochs``, ``best_epoch`` and ``validation_mae``; of the
+        package's, ``continues`` tells the seed and epochs of the one that it was before.
     weights : {"float32", "bfloat16"}
         Type the matrices are stored in.
     calibration : dict
-        ``scores``, ``floor``, ``rows`` and, where it is not 1, ``power`` with its ``pivot``, of
-        :class:`irnet_core.calibration.Calibration`; empty where intervals were not calibrated.
+        ``scores``, ``floor``, ``rows`` and, where the power is not 1, ``power``, ``low`` and
+        ``high`` of :class:`irnet_core.calibration.Calibration`; empty where intervals were not
+        calibrated.
     domain : dict
         ``rows`` that the domain was fitted on; empty where it was not.
     parent : dict
@@ -211,9 +213,11 @@ def _check_calibration(table: dict[str, Any], where: str) -> None:
     if not table:
         return
     scores, floor, rows = (table.get(key) for key in ("scores", "floor", "rows"))
-    power, pivot = (table.get(key, 1) for key in ("power", "pivot"))
+    more = {"power", "low", "high"}
+    power, low, high = (table.get(key, 1) for key in ("power", "low", "high"))
     usable = (
-        table.keys() - {"power", "pivot"} == {"scores", "floor", "rows"}
+        table.keys() - more == {"scores", "floor", "rows"}
+        and table.keys() & more in (set(), more)
         and isinstance(scores, list)
         and len(scores) == N_LEVELS
         and all(is_number(x) and abs(x) < 1e30 for x in scores)
@@ -222,8 +226,9 @@ def _check_calibration(table: dict[str, Any], where: str) -> None:
         and 0 < floor < 1e30
         and is_number(power)
         and 0 <= power < 10
-        and is_number(pivot)
-        and 0 < pivot < 1e30
+        and is_number(low)
+        and is_number(high)
+        and 0 < low <= high < 1e30
         and isinstance(rows, int)
         and is_number(rows)
         and 0 < rows < 2**53
@@ -231,7 +236,7 @@ def _check_calibration(table: dict[str, Any], where: str) -> None:
     if not usable:
         raise ModelError(
             f"{where}/{CARD}: calibration needs {N_LEVELS} rising, finite scores, a positive "
-            "floor, its rows and, if any, a power from 0 to 10 and a positive pivot"
+            "floor, its rows and, if any, a power from 0 to 10 between two positive ends"
         )
 
 

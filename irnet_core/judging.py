@@ -124,6 +124,7 @@ def judged(bundle: Bundle, data: TrainingData, *, device: torch.device, seed: in
     domain = Domain.fit(predictor.raw(data.train_x[rows]).hidden)
 
     raw = predictor.raw(data.validation_x)
+    predictor.refuse_infinite(raw.mean, raw.spread)
     mean = raw.mean.cpu().numpy()
     spread = None if raw.spread is None else raw.spread.cpu().numpy()
     bounded = bundle.target.within(torch.from_numpy(mean)).numpy()
@@ -139,7 +140,8 @@ def judged(bundle: Bundle, data: TrainingData, *, device: torch.device, seed: in
             "rows": fitted.rows,
         }
         if fitted.power != 1:
-            calibration |= {"power": fitted.power, "pivot": fitted.pivot}
+            ends = {"low": fitted.low, "high": fitted.high}
+            calibration |= {"power": fitted.power} | ends
         if coverage := honest_coverage(truth, mean, spread, bundle.target, seed):
             found["coverage"] = coverage
     card = replace(bundle.card, metrics=found, calibration=calibration, domain={"rows": len(rows)})

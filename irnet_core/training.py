@@ -58,7 +58,8 @@ def fit(
         Write a checkpoint at the end too, from which a later call returns at once.
     choose : bool
         Return the weights of the epoch with the smallest validation error. Else those of the last:
-        the validation rows are then rows like any others, and may judge.
+        the validation rows are then rows like any others, and may judge. A folder's checkpoint is
+        to be continued with the same choice.
     report : callable, optional
         Called with a :class:`Status` about once a second.
     seconds_between_checkpoints : float

@@ -44,7 +44,7 @@ class Status:
     train_loss : float
         Mean loss of the epoch so far; NaN on a GPU, which would have to be waited for.
     best_mae : float
-        Smallest validation error, in the target's unit; infinite before the first.
+        Validation error of the epoch kept so far, in the target's unit; before, infinite.
     best_epoch : int
         Its epoch, 0 before the first.
     """
@@ -65,7 +65,7 @@ class Fitted:
     Attributes
     ----------
     network : Network
-        In evaluation mode, on the CPU, with its best weights.
+        In evaluation mode, on the CPU, with the weights that were kept.
     inputs : Scaler
     target : TargetScaler
     progress : Progress
@@ -170,13 +170,13 @@ class Run:
 
     def _diverged(self, what: str) -> TrainingError:
         """What went wrong in the current epoch, and what can still be had."""
-        kept = "no checkpoint was written yet"
+        kept = ""
         if self.kept:
-            kept = f"the checkpoint after epoch {self.kept} is kept"
+            kept = f"; the checkpoint after epoch {self.kept} is kept, and leads here again"
         remedy = "look for outlandish values among inputs and target"
         if not (self.recipe.scale_inputs and self.recipe.scale_target):
             remedy += ", or take the recipe modern, which scales them"
-        return TrainingError(f"{what} in epoch {self.progress.epoch + 1}: {remedy}; {kept}")
+        return TrainingError(f"{what} in epoch {self.progress.epoch + 1}: {remedy}{kept}")
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         learning_rate = self.recipe.rate((self.progress.step + 0.5) / (self.epochs * self.steps))
@@ -265,8 +265,8 @@ class Run:
         return whole
 
     def fitted(self, resumed_at: int) -> Fitted:
-        """The network with its best weights, in evaluation mode, on the CPU."""
-        if not self.progress.best_epoch:
+        """The network with the weights that were kept, in evaluation mode, on the CPU."""
+        if not (self.progress.best_epoch and math.isfinite(self.progress.best_mae)):
             raise TrainingError(
                 "no validation error was a finite number: look for such values in the validation "
                 "rows, or lower the learning rate"

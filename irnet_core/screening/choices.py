@@ -41,7 +41,7 @@ def first_choice(
     amounts: NDArray[np.uint8],
     cuts: NDArray[np.int64] | None,
 ) -> Choice:
-    """Preferred states of each row; see :func:`charges.find_neutral`.
+    """Preferred states of each row; see :func:`irnet_core.screening.charges.find_neutral`.
 
     The atoms of a free kind all have the same sign, and choose after the others, one by one.
 
@@ -52,8 +52,8 @@ def first_choice(
         Rows of the tables in `sites`; zeros, at the end, for padding.
     amounts : numpy.ndarray of uint8, shape (n, k)
     cuts : numpy.ndarray of int64, shape (n,), optional
-        From :func:`reach.first_anions`, if every cation must be less electronegative than every
-        anion.
+        From :func:`irnet_core.screening.reach.first_anions`, if every cation must be less
+        electronegative than every anion.
 
     Returns
     -------

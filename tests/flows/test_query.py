@@ -56,8 +56,18 @@ def test_all_rows_go_to_a_file(filled, cli, tmp_path):
         assert set(found.composition) == set(known["composition"].to_pylist()) - set(judged)
 
 
+def test_sums_are_numbers(filled, cli, tmp_path):
+    path = tmp_path / "sum.parquet"
+    cli("query", "SELECT sum(rank) AS total, 0.5 AS half FROM ranked", "--output", path)
+    assert pd.read_parquet(path).dtypes.tolist() == ["float64", "float64"]
+
+
 def test_a_file_of_another_kind(filled, fails, tmp_path):
     assert "ends in .csv or .parquet" in fails("query", "SELECT 1", "--output", tmp_path / "a.txt")
+    nested = "SELECT {'a': 1} AS both"
+    assert "cannot be written" in fails("query", nested, "--output", tmp_path / "a.csv")
+    alike = "SELECT 1 AS a, 2 AS a"
+    assert "two columns are called 'a'" in fails("query", alike, "--output", tmp_path / "a.csv")
     message = fails("query", "SELECT nothing FROM ranked", "--output", tmp_path / "a.csv")
     assert "the query failed" in message
     assert not (tmp_path / "a.csv").exists()

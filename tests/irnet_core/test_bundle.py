@@ -292,6 +292,7 @@ def test_weights_that_are_not_the_card_s(files, change, message):
     fails(with_weights(files, change), f"^here/{WEIGHTS} .*{message}")
 
 
+ENDS = {"low": 0.5, "high": 2}
 CALIBRATION = {"scores": [0.0] * 201, "floor": 0.1, "rows": 50}
 
 
@@ -340,9 +341,10 @@ def test_a_card_as_deep_as_it_may_be(files):
         ({"calibration": CALIBRATION | {"scores": [float("nan")] * 201}}, "calibration needs"),
         ({"calibration": CALIBRATION | {"scores": [[]] * 201}}, "calibration needs"),
         ({"calibration": CALIBRATION | {"floor": 0}}, "calibration needs 201 rising"),
-        ({"calibration": CALIBRATION | {"power": -1, "pivot": 1}}, "a power from 0 to 10"),
-        ({"calibration": CALIBRATION | {"power": "2", "pivot": 1}}, "a power from 0 to 10"),
-        ({"calibration": CALIBRATION | {"power": 2, "pivot": 0}}, "a positive pivot"),
+        ({"calibration": CALIBRATION | {"power": -1} | ENDS}, "a power from 0 to 10"),
+        ({"calibration": CALIBRATION | {"power": "2"} | ENDS}, "a power from 0 to 10"),
+        ({"calibration": CALIBRATION | {"power": 2}}, "between two positive ends"),
+        ({"calibration": CALIBRATION | {"power": 2, "low": 2, "high": 1}}, "two positive ends"),
         ({"calibration": CALIBRATION | {"floor": float("inf")}}, "calibration needs"),
         ({"calibration": CALIBRATION | {"rows": True}}, "calibration needs 201 rising"),
         ({"calibration": CALIBRATION | {"rows": 1.5}}, "calibration needs 201 rising"),

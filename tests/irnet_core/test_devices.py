@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from irnet_core.bundle import Bundle, Card
+from irnet_core.checkpoint import CHECKPOINT
 from irnet_core.elements import N_ELEMENTS
 from irnet_core.inference import Predictor
 from irnet_core.judging import judged
@@ -97,6 +98,9 @@ def test_a_checkpoint_goes_on_there(data, device):
     first.save(folder)
     second = Run(scaled, NETWORK, chosen, 0, None)
     assert second.restore(folder) == 2
+    written = folder[CHECKPOINT]
+    second.save(folder)
+    assert folder[CHECKPOINT] == written  # nothing is lost: not the optimiser's state either
     for run in (first, second):
         while not run.finished:
             for _ in run.epoch():
