@@ -145,6 +145,7 @@ def test_rows_without_an_identifier_of_their_own_have_their_number(snapshot, mad
     assert made("--features", "structure").read_table("failed.parquet")["id"].to_pylist() == ["0"]
 
 
+@pytest.mark.timeout(600)  # the store comes from many processes, on a busy machine
 def test_no_structures(fails, made, pipeline, filled):
     assert fails("featurize", "latest", "--features", "structure") == (
         "pymatgen-expt, column 'lattice': there are no structures (columns lattice, numbers, "

@@ -13,6 +13,7 @@ from irnet_core.errors import StoreError
 from irnet_core.inference import Predictor
 from irnet_core.pretrained import pretrained_folder, pretrained_names
 
+pytestmark = pytest.mark.timeout(600)  # the store comes from many processes, on a busy machine
 OQMD = "oqmd-formation-enthalpy"
 
 

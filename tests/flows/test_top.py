@@ -8,6 +8,7 @@ from infra.ranked import ranked_table
 from infra.screens import write_screen
 from infra.store import Store, request_digest
 
+pytestmark = pytest.mark.timeout(600)  # the store comes from many processes, on a busy machine
 COLUMNS = {
     "numbers": [[3, 8, 26], [3, 8, 0], [8, 12, 0], [3, 8, 17]],
     "amounts": [[1, 2, 1], [2, 1, 0], [1, 1, 0], [1, 4, 1]],

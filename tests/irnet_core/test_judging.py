@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -142,6 +143,14 @@ def test_without_spread_all_rows_have_one_width(data):
     width = prediction.upper_90 - prediction.lower_90
     torch.testing.assert_close(width, width[:1].expand_as(width))
     assert Predictor(found).raw(data.validation_x).spread is None
+
+
+def test_a_network_that_predicts_no_numbers_gets_no_card(fits, data):
+    made = bundle_of([replace(fits[0], network=copy.deepcopy(fits[0].network))])
+    with torch.no_grad():
+        made.networks[0].output.bias.fill_(torch.nan)
+    with pytest.raises(ModelError, match="predicts no finite number for 2,000 of 2,000 rows"):
+        judged(made, data, device=CPU, seed=0)
 
 
 def test_too_few_validation_rows_calibrate_nothing():
