@@ -231,7 +231,7 @@ def _write(hits: pa.Table, path: Path) -> None:
     except pa.ArrowException as error:
         why = str(error).splitlines()[0]
         raise DataError(
-            f"a column cannot be written ({why}): cast it in the query, or choose .parquet",
+            f"a column has values that {path.suffix} cannot hold ({why}): cast it in the query",
             source=str(path),
         ) from error
 

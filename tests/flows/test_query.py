@@ -64,8 +64,10 @@ def test_sums_are_numbers(filled, cli, tmp_path):
 
 def test_a_file_of_another_kind(filled, fails, tmp_path):
     assert "ends in .csv or .parquet" in fails("query", "SELECT 1", "--output", tmp_path / "a.txt")
-    nested = "SELECT {'a': 1} AS both"
-    assert "cannot be written" in fails("query", nested, "--output", tmp_path / "a.csv")
+    for sql, kind in (("SELECT {'a': 1} AS both", ".csv"), ("SELECT INTERVAL 1 DAY", ".parquet")):
+        message = fails("query", sql, "--output", tmp_path / f"a{kind}")
+        assert f"values that {kind} cannot hold" in message
+        assert not (tmp_path / f"a{kind}").exists()
     alike = "SELECT 1 AS a, 2 AS a"
     assert "two columns are called 'a'" in fails("query", alike, "--output", tmp_path / "a.csv")
     message = fails("query", "SELECT nothing FROM ranked", "--output", tmp_path / "a.csv")
